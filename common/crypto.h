@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The few cryptographic operations that Millrace needs, on OpenSSL's libcrypto. All abort when the library fails: there
+ * is no safe way on.
+ */
+#ifndef MR_COMMON_CRYPTO_H
+#define MR_COMMON_CRYPTO_H
+
+#include "common/str.h"
+
+struct buf;
+
+#define SHA256_LEN 32
+
+void crypto_sha256(struct str s, uint8_t out[SHA256_LEN]);
+/* Over several runs, in order, with no separator. */
+void crypto_sha256_parts(const struct str *parts, size_t n, uint8_t out[SHA256_LEN]);
+void crypto_hmac_sha256(struct str key, const struct str *parts, size_t n, uint8_t out[SHA256_LEN]);
+void crypto_random(void *p, size_t n);
+bool crypto_equal(const void *a, const void *b, size_t n); /* constant time */
+void crypto_wipe(void *p, size_t n);
+
+int crypto_base64(struct buf *b, struct str s);
+/* Standard alphabet, padding required. 0 or -ERR_INVALID. */
+int crypto_base64_decode(struct buf *b, struct str s);
+int crypto_hex(struct buf *b, struct str s);
+/* n random characters of 0-9A-Za-z, unbiased. */
+int crypto_random_base62(struct buf *b, size_t n);
+uint32_t crypto_crc32(struct str s); /* of zlib; for checksums in keys, not for security */
+
+/* A secret: printed as a fingerprint, wiped on free. */
+struct secret {
+	char *p; /* owned, NUL-terminated */
+	size_t n;
+};
+void secret_set(struct secret *s, struct str value);
+void secret_done(struct secret *s);
+struct str secret_str(const struct secret *s);
+/* "sha256:1a2b3c4d" */
+struct str secret_fingerprint(const struct secret *s, char out[24]);
+
+#endif

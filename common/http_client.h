@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Calls over HTTP(S): libcurl's multi interface on libuv; HTTP/2 where offered, keep-alive, one resolver path. Built to hold 10,000
+ * calls in flight: connections are spread over several multi handles, since libcurl searches a handle's connections one by one.
+ *
+ * All is well: http_call_start → the answer's head → pieces of body (on_data, or collected) → op completes with 0, whatever the
+ * HTTP status is. Failures: -ERR_NETWORK (nothing reached the server, or it answered nothing), -ERR_OUTCOME_UNKNOWN (timed out or cut after the
+ * request was sent and before the head), -ERR_STREAM_CUT (cut in the body), -ERR_TIMEOUT with `timeout` set, -ERR_TOO_LARGE, -ERR_ADDRESS_REFUSED, -ERR_CANCELED, or what
+ * on_data returned. No callback of ours runs inside curl's: completion comes from the loop.
+ */
+#ifndef MR_COMMON_HTTP_CLIENT_H
+#define MR_COMMON_HTTP_CLIENT_H
+
+#include "common/buf.h"
+#include "common/err.h"
+#include "common/flow.h"
+#include "common/http_types.h"
+#include "common/loop.h"
+
+struct http_client;
+struct sockaddr;
+
+/* Which addresses may be reached (common/netguard.h). NULL: all. */
+struct netguard;
+
+struct http_client_cfg {
+	uint32_t connections;      /* in all; more calls wait */
+	uint32_t per_host;         /* per host; more calls wait */
+	uint32_t idle_ms;          /* an unused connection is closed after so long */
+	const char *ca_file;       /* NULL: the system's */
+	const char *user_agent;
+	const struct netguard *guard; /* borrowed */
+};
+
+struct http_client *http_client_new(struct loop *l, const struct http_client_cfg *cfg);
+void http_client_free(struct http_client *c, void (*on_closed)(void *arg), void *arg); /* no call may be in flight */
+
+enum http_timeout { HTTP_NO_TIMEOUT, HTTP_TIMEOUT_CONNECT, HTTP_TIMEOUT_IDLE, HTTP_TIMEOUT_TOTAL };
+
+struct http_call {
+	struct op op;
+	/* The request; set before the start, borrowed until completion. */
+	const char *method;               /* "POST" */
+	const char *url;                  /* http:// or https:// */
+	const struct http_header *headers;
+	size_t nheaders;
+	struct str body;
+	uint32_t connect_ms;              /* name, connect, TLS; 0: 5,000 */
+	uint32_t idle_ms;                 /* between bytes of the answer; 0: none */
+	uint32_t total_ms;                /* 0: none */
+	size_t head_max, body_max;        /* of the answer, bytes; 0: 64 KiB and 16 MiB */
+	int (*on_data)(struct http_call *c, struct str piece); /* NULL: collected in `answer`. A negative return ends the call with it */
+	void *user;
+	/* The answer. */
+	int status;                       /* 0: no head came */
+	struct buf answer;                /* owned; with on_data only for statuses ≥ 400 */
+	struct http_header *answer_headers; /* owned by head */
+	size_t answer_nheaders;
+	struct buf head;
+	enum http_timeout timeout;
+	bool sent;                        /* the whole request had left */
+	uint64_t start_ns, first_byte_ns, end_ns; /* steady clock */
+	struct err err;
+	/* private */
+	struct http_client *client;
+	struct link link;
+	void *easy;
+	void *shard;
+	void *curl_headers;
+	void *resolve;
+	size_t sent_at, pending_at;
+	int abort_rc;
+	bool in_curl, finished;
+	struct soon soon;
+	int rc;
+	char error_text[256]; /* CURLOPT_ERRORBUFFER */
+};
+
+void http_call_init(struct http_call *c);
+/* 0: started; one completion comes. Negative (bad URL, refused address literal): none. */
+int http_call_start(struct http_client *client, struct http_call *c, struct flow *flow);
+void http_call_done(struct http_call *c); /* after completion: frees the answer. Safe on a zeroed call */
+struct str http_call_header(const struct http_call *c, const char *name); /* p NULL when absent */
+
+#endif
