@@ -55,6 +55,7 @@ TEST_LIB_OBJS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/lib/*.c))
 BENCH_PROGS := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(wildcard tests/bench/*.c))
 
 .PHONY: all build run test unit asan lint fmt bench docs deps deps-test help install clean
+MAKEFLAGS += -r
 .DELETE_ON_ERROR:
 
 all: build ## Build build/millrace (the default)
