@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The entry points of the commands that live in cli/ itself. argv[0] is the command's name; they return the exit status. */
+#ifndef MR_CLI_COMMANDS_H
+#define MR_CLI_COMMANDS_H
+
+int check_config_main(int argc, char **argv);
+int docs_main(int argc, char **argv);
+int key_main(int argc, char **argv);
+int submit_main(int argc, char **argv);
+int jobs_main(int argc, char **argv);
+int batch_main(int argc, char **argv);
+int watch_main(int argc, char **argv);
+
+#endif
