@@ -1,0 +1,32 @@
+-- Some jobs of a batch that this transaction opened (see batch_accept). All share the batch's bucket.
+-- $1 bucket $2 batch id $3 tenant; columns: $4 id $5 index $6 kind $7 priority $8 lane $9 route $10 user $11 metadata $12 run_at
+-- $13 expires_at $14 webhook URL $15 body $16 pass $17 counted from $18 max_attempts; $19 default deadline in ms.
+-- Returns how many were written.
+with input as materialized (
+	select *, coalesce(n.given_expires_at, greatest(now(), coalesce(n.run_at, now())) + $19::int8 * interval '1 millisecond') as expires_at
+	from unnest($4::uuid[], $5::int4[], $6::int2[], $7::int2[], $8::int4[], $9::text[], $10::text[], $11::text[], $12::timestamptz[],
+		$13::timestamptz[], $14::text[], $15::text[], $16::int8[], $17::int8[], $18::int2[])
+		as n(id, batch_index, kind, priority, lane, route, user_ref, metadata, run_at, given_expires_at, webhook_url, body, pass, counted_from, max_attempts)
+	where exists (select 1 from batch b where b.bucket = $1::int4 and b.id = $2::uuid)
+), jobs as (
+	insert into job (bucket, id, tenant_id, run_at, expires_at, batch_id, batch_index, lane, kind, priority, max_attempts, route, user_ref, metadata, webhook_url)
+	select $1::int4, id, $3::int8, run_at, expires_at, $2::uuid, batch_index, lane, kind, priority, max_attempts, route, user_ref, metadata, webhook_url
+	from input
+	on conflict (bucket, id) do nothing
+	returning id
+), fresh as (
+	select input.* from input join jobs on jobs.id = input.id
+), bodies as (
+	insert into payload (bucket, job_id, body) select $1::int4, id, body from fresh
+), queued as (
+	insert into ready (pass, tenant_id, token, expires_at, bucket, lane, job_id, priority)
+	select f.pass + greatest(0, coalesce(l.floor, 0) - f.counted_from), $3::int8, 0, f.expires_at, $1::int4, f.lane, f.id, f.priority
+	from fresh f left join lane_floor l on l.lane = f.lane and l.priority = f.priority
+	where f.run_at is null or f.run_at <= now()
+), scheduled as (
+	insert into parked (pass, tenant_id, token, expires_at, run_at, bucket, lane, job_id, priority, reason)
+	select f.pass, $3::int8, 0, f.expires_at, f.run_at, $1::int4, f.lane, f.id, f.priority, 0
+	from fresh f
+	where f.run_at > now()
+)
+select count(*) from jobs

@@ -1,0 +1,2 @@
+-- Virtual time of every lane and priority that was ever claimed from.
+select lane, priority, floor from lane_floor

@@ -1,0 +1,25 @@
+-- A new attempt series for one ended job that did not succeed: back into the queue with a new deadline. The primary key of retry lets only one of
+-- several through per outcome. $1 bucket $2 id $3 tenant $4 deadline in ms. No row: it is not in a state to be retried, or has just been.
+with last as (
+	select o.bucket, o.job_id, o.token, o.status from outcome o
+	where o.bucket = $1::int4 and o.job_id = $2::uuid and o.tenant_id = $3::int8
+	order by o.token desc limit 1
+), won as (
+	insert into retry (bucket, job_id, token)
+	select bucket, job_id, token from last where status in (4, 5, 6)
+	on conflict (bucket, job_id, token) do nothing
+	returning bucket, job_id, token
+), back as (
+	insert into ready (pass, tenant_id, token, expires_at, bucket, lane, job_id, priority)
+	select coalesce(f.floor, 0), j.tenant_id, w.token, now() + $4::int8 * interval '1 millisecond', j.bucket, j.lane, j.id, j.priority
+	from won w join job j on j.bucket = w.bucket and j.id = w.job_id
+	join payload p on p.bucket = w.bucket and p.job_id = w.job_id
+	left join lane_floor f on f.lane = j.lane and f.priority = j.priority
+	returning bucket, job_id, lane, priority
+), counts as (
+	insert into batch_delta (bucket, batch_id, failed, canceled, expired)
+	select j.bucket, j.batch_id, -(l.status = 4)::int, -(l.status = 5)::int, -(l.status = 6)::int
+	from back b join job j on j.bucket = b.bucket and j.id = b.job_id cross join last l
+	where j.batch_id is not null
+)
+select lane, priority from back

@@ -1,0 +1,2 @@
+-- Jobs of this worker that someone wants canceled. $1 worker.
+select bucket, job_id, token from lease where worker_id = $1::uuid and cancel_requested

@@ -1,0 +1,24 @@
+-- Ends waiting jobs whose deadline has passed, at most $1 from each table. Returns how many.
+with r as (
+	delete from ready where ctid = any (array(
+		select ctid from ready where expires_at <= now() order by expires_at limit $1::int4 for update skip locked))
+	returning bucket, job_id, token, tenant_id, attempts, interruptions
+), p as (
+	delete from parked where ctid = any (array(
+		select ctid from parked where expires_at <= now() order by expires_at limit $1::int4 for update skip locked))
+	returning bucket, job_id, token, tenant_id, attempts, interruptions
+), over as materialized (
+	select w.*, j.batch_id, j.webhook_url
+	from (select * from r union all select * from p) w
+	join job j on j.bucket = w.bucket and j.id = w.job_id
+), outcomes as (
+	insert into outcome (bucket, job_id, token, tenant_id, status, attempts, interruptions, error_code, error_message)
+	select bucket, job_id, token + 1, tenant_id, 6, attempts, interruptions, 'expired', 'the deadline passed while the job waited' from over
+), counts as (
+	insert into batch_delta (bucket, batch_id, expired)
+	select bucket, batch_id, count(*) from over where batch_id is not null group by bucket, batch_id
+), deliveries as (
+	insert into webhook_delivery (bucket, id, tenant_id, job_id, event, url)
+	select bucket, millrace_id(bucket), tenant_id, job_id, 'job.expired', webhook_url from over where webhook_url is not null
+)
+select count(*) from over

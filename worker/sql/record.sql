@@ -1,0 +1,52 @@
+-- Ends jobs: for each whose lease still carries the token, deletes the lease and writes outcome, result, attempts, batch count and
+-- webhook delivery, all in this one statement. Returns per job whether it was written now (done), or by an earlier sending of this
+-- same statement (already); neither: the lease was lost, and nothing was written for it.
+-- $1 bucket $2 job $3 token $4 status $5 level $6 target $7 error code $8 error message $9 error status $10 attempts
+-- $11 input $12 cached input $13 output tokens $14 cost (NULL: unknown) $15 flags $16 result (or NULL) $17 batch (or NULL) $18 webhook URL (or NULL)
+-- attempts not yet written: $19 bucket $20 job $21 token $22 number $23 target $24 started_at $25 first token ms $26 total ms $27 HTTP status
+-- $28 code $29 message $30 input $31 cached input $32 output $33 cost $34 price in $35 price cached $36 price out $37 flags $38 next
+-- $39 this worker.
+with input as materialized (
+	select * from unnest($1::int4[], $2::uuid[], $3::int8[], $4::int2[], $5::int2[], $6::text[], $7::text[], $8::text[], $9::int2[], $10::int2[],
+		$11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::int2[], $16::text[], $17::uuid[], $18::text[])
+		as n(bucket, job_id, token, status, level, target, error_code, error_message, error_status, attempts, input_tokens, cached_input_tokens,
+			output_tokens, cost_nanousd, flags, result, batch_id, webhook_url)
+), gone as (
+	delete from lease l using input n
+	where l.bucket = n.bucket and l.job_id = n.job_id and l.token = n.token
+	returning l.bucket, l.job_id, l.token, l.tenant_id, l.claimed_at, l.interruptions, n.status, n.level, n.target, n.error_code, n.error_message,
+		n.error_status, n.attempts, n.input_tokens, n.cached_input_tokens, n.output_tokens, n.cost_nanousd, n.flags, n.result, n.batch_id, n.webhook_url
+), outcomes as (
+	insert into outcome (bucket, job_id, token, tenant_id, started_at, worker_id, input_tokens, cached_input_tokens, output_tokens, cost_nanousd,
+		status, level, attempts, interruptions, error_status, flags, target, error_code, error_message)
+	select bucket, job_id, token, tenant_id, claimed_at, $39::uuid, input_tokens, cached_input_tokens, output_tokens, cost_nanousd,
+		status, level, attempts, interruptions, error_status, flags, target, error_code, error_message
+	from gone
+), results as (
+	insert into result (bucket, job_id, token, body)
+	select bucket, job_id, token, result from gone where result is not null
+), tries as (
+	insert into attempt (bucket, job_id, token, tenant_id, number, target, started_at, first_token_ms, total_ms, http_status, code, message,
+		input_tokens, cached_input_tokens, output_tokens, cost_nanousd, price_input, price_cached_input, price_output, flags, next)
+	select a.bucket, a.job_id, a.token, g.tenant_id, a.number, a.target, a.started_at, a.first_token_ms, a.total_ms, a.http_status, a.code, a.message,
+		a.input_tokens, a.cached_input_tokens, a.output_tokens, a.cost_nanousd, a.price_input, a.price_cached_input, a.price_output, a.flags, a.next
+	from unnest($19::int4[], $20::uuid[], $21::int8[], $22::int2[], $23::text[], $24::timestamptz[], $25::int4[], $26::int4[], $27::int2[], $28::text[],
+		$29::text[], $30::int8[], $31::int8[], $32::int8[], $33::int8[], $34::int8[], $35::int8[], $36::int8[], $37::int2[], $38::text[])
+		as a(bucket, job_id, token, number, target, started_at, first_token_ms, total_ms, http_status, code, message, input_tokens,
+			cached_input_tokens, output_tokens, cost_nanousd, price_input, price_cached_input, price_output, flags, next)
+	join gone g on g.bucket = a.bucket and g.job_id = a.job_id and g.token = a.token
+), counts as (
+	insert into batch_delta (bucket, batch_id, succeeded, failed, canceled, expired)
+	select bucket, batch_id, count(*) filter (where status = 3), count(*) filter (where status = 4), count(*) filter (where status = 5),
+		count(*) filter (where status = 6)
+	from gone where batch_id is not null
+	group by bucket, batch_id
+), deliveries as (
+	insert into webhook_delivery (bucket, id, tenant_id, job_id, event, url)
+	select bucket, millrace_id(bucket), tenant_id, job_id,
+		case status when 3 then 'job.succeeded' when 4 then 'job.failed' when 5 then 'job.canceled' else 'job.expired' end, webhook_url
+	from gone where webhook_url is not null
+)
+select n.bucket, n.job_id, n.token, g.job_id is not null as done,
+	g.job_id is null and exists (select 1 from outcome o where o.bucket = n.bucket and o.job_id = n.job_id and o.token = n.token and o.worker_id = $39::uuid) as already
+from input n left join gone g on g.bucket = n.bucket and g.job_id = n.job_id and g.token = n.token
