@@ -352,7 +352,7 @@ begin
 			and p.relnamespace = current_schema()::regnamespace
 	loop
 		monday := to_timestamp(right(part.name, 8), 'YYYYMMDD')::timestamp at time zone 'UTC';
-		if monday + interval '7 days' < now() - case when part.parent in ('payload', 'result') then payload_age else audit_age end then
+		if monday + interval '7 days' < now() - (case when part.parent in ('payload', 'result') then payload_age else audit_age end) then
 			execute format('drop table %I', part.name);
 			dropped := dropped + 1;
 		end if;
