@@ -41,6 +41,9 @@ int str_i64(struct str s, int64_t min, int64_t max, int64_t *ret);
 /* Bytes that are well-formed UTF-8 (no overlong form, no surrogate, at most U+10FFFF). */
 bool str_is_utf8(struct str s);
 
+/* Bytes of the well-formed UTF-8 character at the front of s; 0 when there is none. */
+size_t str_utf8_len(struct str s);
+
 /* The longest prefix of at most n bytes that does not cut a UTF-8 character. */
 struct str str_utf8_prefix(struct str s, size_t n);
 
