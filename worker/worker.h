@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A worker process: claims jobs, runs them (execution.c: read it first), and writes what became of them. `struct worker` is the
+ * root from which everything hangs; the parts are
+ *
+ *   lease.c        this process's row, heartbeats, cancels, the loss of its leases
+ *   lanes.c        what waits where, and from which virtual time on to claim
+ *   claim.c        takes jobs when there are slots for them
+ *   execution.c    what happens to a claimed job, step by step
+ *   attempt.c      one upstream call
+ *   record.c       the group-commit writer of outcomes, attempts and jobs given back
+ *   upkeep.c       promotes parked jobs, rescues, expires, folds batches, keeps partitions
+ *   webhook.c      deliveries
+ */
+#ifndef MR_WORKER_WORKER_H
+#define MR_WORKER_WORKER_H
+
+#include "common/conf.h"
+#include "common/db.h"
+#include "common/hash.h"
+#include "common/http_client.h"
+#include "common/loop.h"
+#include "common/netguard.h"
+
+struct claimer;
+struct lanes;
+struct leases;
+struct recorder;
+struct upkeep;
+struct webhooks;
+
+enum worker_state { WORKER_LIVE, WORKER_DRAINING, WORKER_STOPPED };
+
+struct worker {
+	struct loop *loop;
+	struct db *db;                /* the hot path and the rest */
+	struct db_listener *listener; /* NULL: polling only */
+	struct http_client *upstream; /* to providers */
+	struct http_client *outside;  /* to webhook receivers, behind the guard */
+	struct netguard guard;
+	struct id id;                 /* new at each boot, and after having been declared dead */
+	enum worker_state state;
+	struct list jobs;             /* struct job.link: all that this worker has leased */
+	struct claimer *claimer;
+	struct lanes *lanes;
+	struct leases *leases;
+	struct recorder *recorder;
+	struct upkeep *upkeep;
+	struct webhooks *webhooks;
+	uint64_t finished;            /* jobs that ended here since the start */
+};
+
+/* `millrace worker`. */
+int worker_main(int argc, char **argv);
+
+/* Milliseconds with full jitter: a random number in [0, n). */
+uint64_t worker_jitter(uint64_t n);
+
+#endif
