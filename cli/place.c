@@ -7,51 +7,11 @@
  */
 #include "cli/place.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "common/conf.h"
+#include "common/file.h"
 #include "common/json.h"
 
 #define READY_MAX (1 << 20)
-
-static void fd_close(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-}
-
-int place_read_file(const char *path, size_t max, struct arena *a, struct str *ret, struct err *err)
-{
-	_cleanup_(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
-	struct stat st;
-	if (fd < 0)
-		return err_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%s: %s", path, strerror(errno));
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return err_set(err, ERR_IO, "%s: not a regular file", path);
-	if (st.st_size < 0 || (size_t)st.st_size > max)
-		return err_set(err, ERR_TOO_LARGE, "%s: larger than %zu bytes", path, max);
-
-	/* A file that grows while it is read is cut at the size it had. */
-	size_t want = (size_t)st.st_size, n = 0;
-	char *p = arena_alloc(a, want + 1);
-	while (n < want) {
-		ssize_t got = read(fd, p + n, want - n);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return err_set(err, ERR_IO, "%s: %s", path, strerror(errno));
-		if (got == 0)
-			break;
-		n += (size_t)got;
-	}
-	p[n] = '\0';
-	*ret = (struct str){ p, n };
-	return 0;
-}
 
 /* The configuration's database.url into a; "" when it has none. */
 static int url_of_conf(const char *file, struct arena *a, const char **ret, struct err *err)
@@ -74,7 +34,7 @@ static int url_of_conf(const char *file, struct arena *a, const char **ret, stru
 static int url_of_ready_file(const char *dir, struct arena *a, const char **ret, struct err *err)
 {
 	struct str path = arena_printf(a, "%s/ready.json", dir), text;
-	int rc = place_read_file(path.p, READY_MAX, a, &text, err);
+	int rc = file_read(path.p, READY_MAX, a, &text, err);
 	if (rc < 0)
 		return rc;
 	_cleanup_(json_drop) json_t *ready = json_parse(text, err);

@@ -20,7 +20,4 @@ struct place {
 /* *ret_url lives in a. -ERR_CONFIG when none of the three places has one. */
 int place_database_url(const struct place *p, struct arena *a, const char **ret_url, struct err *err);
 
-/* A whole file of at most max bytes, NUL-terminated, in a. -ERR_NOT_FOUND, -ERR_TOO_LARGE or -ERR_IO. */
-int place_read_file(const char *path, size_t max, struct arena *a, struct str *ret, struct err *err);
-
 #endif
