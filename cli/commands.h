@@ -5,10 +5,5 @@
 
 int check_config_main(int argc, char **argv);
 int docs_main(int argc, char **argv);
-int key_main(int argc, char **argv);
-int submit_main(int argc, char **argv);
-int jobs_main(int argc, char **argv);
-int batch_main(int argc, char **argv);
-int watch_main(int argc, char **argv);
 
 #endif
