@@ -149,7 +149,7 @@ $(OUT)/bench/%: $(OUT)/tests/bench/%.o $(LIB)
 $(OUT)/llhttp/%.o: $(LLHTTP)/%.c $(OUT)/.flags
 	@echo "  CC   $<"
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(COMMON_FLAGS) $(FLAGS_$(MODE)) -w -I$(LLHTTP_INC) -c -o $@ $<
+	$(Q)$(CC) $(COMMON_FLAGS) $(FLAGS_$(MODE)) -w -DLLHTTP_STRICT_MODE=1 -I$(LLHTTP_INC) -c -o $@ $<
 
 $(OUT)/gen/%.o: $(GEN)/%.c $(OUT)/.flags
 	$(Q)mkdir -p $(@D)

@@ -8,6 +8,11 @@
  * on_body for each piece (only when streamed) → on_end. The handler answers exactly once, at any of these moments or later: http_reply, or
  * http_reply_start … http_reply_end. When the client leaves first, on_gone is called once; the handler may then stop its work,
  * and still ends the request exactly once (into nothing). After the end the request must not be touched.
+ *
+ * on_gone comes whenever nobody will read the handler's answer: the client closed its side, the connection broke, or the server
+ * itself refused the rest of the body (413, 400, 408: it has answered already). It may come before on_end, which then never comes: the
+ * handler ends the request there and then if it has nothing running. Without on_gone in the handler the server ends by itself
+ * those requests whose on_end has not come.
  */
 #ifndef MR_COMMON_HTTP_SERVER_H
 #define MR_COMMON_HTTP_SERVER_H
@@ -56,10 +61,11 @@ struct http_req {
 	uint64_t body_max;      /* preset to limits.body_bytes */
 	bool body_streamed;     /* on_body gets it in pieces instead of body */
 	/* private */
-	struct http_conn *conn; /* NULL once the client has gone */
+	struct http_conn *conn; /* NULL once the connection is closed */
 	struct buf body_buf, head_out;
 	int status;
 	bool replied, ended, chunked, close_after, paused, expect_continue, body_done;
+	bool http10, announced, gone, has_retry_after, out_chunked, aborted;
 	uint64_t sent_bytes, body_seen;
 };
 
@@ -69,7 +75,7 @@ struct http_handler {
 	void (*on_end)(struct http_req *r);
 	void (*on_gone)(struct http_req *r);                   /* may be NULL */
 	void (*on_drain)(struct http_req *r);                  /* the output of a streamed answer has room again; may be NULL */
-	/* The server's own refusal: make the body of an answer for err (content type into *ret_type). NULL: problem+json. */
+	/* The server's own refusal: answer err with http_reply at once (headers, path may be missing). NULL: problem+json. */
 	void (*on_refuse)(struct http_req *r, const struct err *err);
 };
 
