@@ -37,7 +37,7 @@ int buf_add_be16(struct buf *b, uint16_t v);
 int buf_add_be32(struct buf *b, uint32_t v);
 int buf_add_be64(struct buf *b, uint64_t v);
 
-/* Room for n more bytes, to be filled by the caller and announced with buf_grown; NULL when it would not fit. */
+/* Room for n more bytes (and a spare one for a NUL), to be filled by the caller and announced with buf_grown; NULL when it would not fit. */
 char *buf_room(struct buf *b, size_t n);
 void buf_grown(struct buf *b, size_t n);
 
