@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Tables: all rows are collected first, so that each column is as wide as its widest cell. When a line would be wider than the terminal, the
+ * columns marked `shrink` give way (down to their title), widest first; cut cells end with …. On a pipe nothing is cut.
+ */
+#include <string.h>
+
+#include "cli/term.h"
+
+#define GAP 2
+
+void term_table_init(struct term_table *t, struct arena *a, const struct term_column *columns)
+{
+	*t = (struct term_table){ .arena = a, .columns = columns };
+	while (columns[t->ncolumns].title)
+		t->ncolumns++;
+	assert(t->ncolumns > 0 && t->ncolumns <= TERM_TABLE_COLUMNS);
+}
+
+void term_table_add(struct term_table *t, const struct str *cells)
+{
+	if (t->nrows == t->cap) {
+		size_t cap = t->cap ? t->cap * 2 : 32;
+		struct str *more = arena_array(t->arena, struct str, cap * t->ncolumns);
+		if (t->nrows)
+			memcpy(more, t->cells, t->nrows * t->ncolumns * sizeof(*more));
+		t->cells = more;
+		t->cap = cap;
+	}
+	for (size_t i = 0; i < t->ncolumns; i++)
+		t->cells[t->nrows * t->ncolumns + i] = term_safe(t->arena, cells[i]);
+	t->nrows++;
+}
+
+static void fit_widths(const struct term_table *t, size_t *widths, size_t columns)
+{
+	size_t total = GAP * (t->ncolumns - 1);
+	for (size_t i = 0; i < t->ncolumns; i++)
+		total += widths[i];
+	while (columns && total > columns) {
+		size_t widest = t->ncolumns;
+		for (size_t i = 0; i < t->ncolumns; i++)
+			if (t->columns[i].shrink && widths[i] > term_columns(str_from(t->columns[i].title)) &&
+			    (widest == t->ncolumns || widths[i] > widths[widest]))
+				widest = i;
+		if (widest == t->ncolumns)
+			return;
+		widths[widest]--;
+		total--;
+	}
+}
+
+static void print_cell(const struct term_table *t, const struct term *term, size_t i, struct str cell, size_t width,
+		       enum term_style style)
+{
+	struct str text = term_fit(t->arena, cell, width);
+	size_t pad = width - MIN(width, term_columns(text));
+	bool last = i + 1 == t->ncolumns;
+	if (t->columns[i].right)
+		fprintf(term->out, "%*s", (int)pad, "");
+	fprintf(term->out, "%s" STR_FMT "%s", term_style(term, style), STR_ARG(text), style == TERM_PLAIN ? "" : term_reset(term));
+	if (!t->columns[i].right && !last)
+		fprintf(term->out, "%*s", (int)pad, "");
+	fprintf(term->out, "%s", last ? "\n" : "  ");
+}
+
+void term_table_print(const struct term_table *t, const struct term *term)
+{
+	size_t widths[TERM_TABLE_COLUMNS];
+	for (size_t i = 0; i < t->ncolumns; i++) {
+		widths[i] = term_columns(str_from(t->columns[i].title));
+		for (size_t row = 0; row < t->nrows; row++)
+			widths[i] = MAX(widths[i], term_columns(t->cells[row * t->ncolumns + i]));
+	}
+	fit_widths(t, widths, (size_t)term->columns);
+	for (size_t i = 0; i < t->ncolumns; i++)
+		print_cell(t, term, i, str_from(t->columns[i].title), widths[i], TERM_DIM);
+	for (size_t row = 0; row < t->nrows; row++)
+		for (size_t i = 0; i < t->ncolumns; i++) {
+			struct str cell = t->cells[row * t->ncolumns + i];
+			print_cell(t, term, i, cell, widths[i], t->columns[i].status ? term_status_style(cell) : TERM_PLAIN);
+		}
+}
