@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/param.h> /* MIN and MAX: libuv's header includes it too */
 #include <sys/types.h>
 
 #define MR_VERSION "0.1.0"
@@ -33,8 +34,5 @@
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 #define NODISCARD __attribute__((warn_unused_result))
 #define UNUSED __attribute__((unused))
-
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
 
 #endif
