@@ -59,7 +59,7 @@ struct flow {
 	int next_at;         /* where FLOW_JUMP goes */
 	int result;          /* what end gets */
 	int pending_rc;      /* of a completion that came before start returned */
-	bool has_pending, running, canceled, in_start;
+	bool has_pending, running, canceled;
 	int cancel_rc;       /* why: -ERR_CANCELED, -ERR_LEASE_LOST, -ERR_EXPIRED, -ERR_DRAINING */
 	uint8_t history[FLOW_HISTORY]; /* the last steps, newest at history_n % FLOW_HISTORY */
 	uint32_t history_n;

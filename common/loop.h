@@ -15,7 +15,18 @@ struct loop {
 	uv_check_t check;
 	uv_timer_t lag_timer; /* measures METRIC_LOOP_LAG each second; unref'ed */
 	uint64_t lag_due_ns;
+	/* private */
+	uv_timer_t heap_timer; /* for the first timer of the heap */
+	struct timer **heap;   /* owned; a binary heap by due_ms */
+	size_t heap_n, heap_cap;
+	uint64_t armed_ms;     /* when heap_timer goes off; 0 when stopped */
+	struct list soons;     /* struct soon.link */
+	uv_prepare_t prepare;
+	uv_idle_t idle;        /* active while soons wait */
+	struct list signals;
 };
+
+struct timer;
 
 void loop_init(struct loop *l);
 /* Runs until nothing is left or loop_stop. */
@@ -46,7 +57,7 @@ struct soon {
 void loop_soon(struct loop *l, struct soon *s); /* idempotent while queued */
 void loop_soon_cancel(struct loop *l, struct soon *s);
 
-/* Signals: fn is called on the loop. */
+/* Signals: fn is called on the loop. They do not keep loop_run going. */
 int loop_on_signal(struct loop *l, int signum, void (*fn)(void *arg, int signum), void *arg);
 void loop_signals_done(struct loop *l);
 
