@@ -3,6 +3,7 @@
  * The service as the client commands see it: one call at a time, blocking, over the HTTP client. Base URL and key come from the options, else
  * the environment (MILLRACE_URL, MILLRACE_API_KEY), else .millrace/ready.json of `millrace up` (in the working directory). 429 and 503 are tried
  * again as Retry-After says, and a network failure too, when the call is safe to repeat (GET, or with an idempotency key) and the time allows.
+ * The key of the ready file goes to the service of the ready file only.
  */
 #ifndef MR_CLI_CLIENT_H
 #define MR_CLI_CLIENT_H
@@ -39,6 +40,7 @@ struct client_request {
 	const char *content_type;       /* NULL: application/json when there is a body */
 	const char *idempotency_key;    /* or NULL */
 	int64_t timeout_ms;             /* 0: the client's */
+	bool repeat;                    /* safe to send twice though it is a POST without a key (cancel) */
 	int (*on_data)(void *arg, struct str piece); /* a streamed answer (2xx only); then never repeated after the first piece */
 	void *arg;
 };
@@ -59,7 +61,7 @@ void client_answer_done(struct client_answer *a); /* safe on a zeroed answer */
 /* Prints why a call failed on standard error ("millrace submit: title: detail (at /request/…) [code, request id]"); returns the exit status. */
 int client_complain(const struct client *c, const char *command, const struct client_answer *a);
 
-/* Ctrl-C: client_call returns -ERR_CANCELED from then on. */
+/* Ctrl-C: client_call and client_sleep return -ERR_CANCELED from then on. */
 bool client_is_interrupted(const struct client *c);
 /* Waits; returns early (-ERR_CANCELED) when interrupted. */
 int client_sleep(struct client *c, uint64_t ms);
