@@ -73,8 +73,13 @@ static json_t *parse(struct str s, size_t flags, struct err *err)
 	if (scan(s, err) < 0)
 		return NULL;
 	json_t *v = json_loadb(s.p ? s.p : "", s.n, flags | JSON_DECODE_ANY, &where);
-	if (!v)
-		err_set(err, ERR_BAD_JSON, "line %d, column %d: %s", where.line, where.column, where.text);
+	if (!v) {
+		/* Without "near '…'": an excerpt of the payload, cut anywhere. */
+		struct str text = str_from(where.text);
+		ssize_t near = str_find(text, STR(" near '"));
+		text = near < 0 ? text : str_sub(text, 0, (size_t)near);
+		err_set(err, ERR_BAD_JSON, "line %d, column %d: " STR_FMT, where.line, where.column, STR_ARG(text));
+	}
 	return v;
 }
 
