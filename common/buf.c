@@ -162,8 +162,7 @@ static inline uint64_t eight_not_plain(const char *p)
 	return (v | (v - ones * 0x20) | (quote - ones) | (backslash - ones)) & tops;
 }
 
-/* How many bytes at the front go into a JSON string as they are. */
-static size_t plain_run(struct str s)
+size_t buf_json_plain(struct str s)
 {
 	size_t at = 0;
 	for (;;) {
@@ -200,7 +199,7 @@ int buf_add_json_str(struct buf *b, struct str s)
 {
 	buf_add_char(b, '"');
 	while (s.n && !b->failed) {
-		size_t n = plain_run(s);
+		size_t n = buf_json_plain(s);
 		buf_add(b, s.p, n);
 		if (n < s.n)
 			add_escaped(b, (unsigned char)s.p[n++]);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * JSON: jansson reads, an own serializer writes.
+ * JSON: a quick reader (json_read.c) takes the usual texts, jansson the rest and all that is wrong; an own serializer writes.
  *
  * Before jansson sees a text, one pass over it counts levels and looks for NUL bytes, since jansson's parser recurses by
  * level and would take 160 KB of stack for its own limit of 2,048. It refuses by itself: invalid UTF-8, "\u0000", control
@@ -14,6 +14,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+
+#include "common/json_read.h"
 
 #define WRITE_DEPTH_MAX 256 /* values that Millrace builds itself around parsed ones */
 
@@ -70,6 +72,9 @@ static int scan(struct str s, struct err *err)
 static json_t *parse(struct str s, size_t flags, struct err *err)
 {
 	json_error_t where;
+	json_t *quick = json_read(s, flags & JSON_REJECT_DUPLICATES);
+	if (quick)
+		return quick;
 	if (scan(s, err) < 0)
 		return NULL;
 	json_t *v = json_loadb(s.p ? s.p : "", s.n, flags | JSON_DECODE_ANY, &where);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzz target of the JSON reader and writer: what the strict reader takes, the lenient one takes too; what is written reads back
+ * Fuzz target of the JSON reader and writer: what the quick reader takes, jansson reads as the same value; what the strict reader takes, the lenient one takes too; what is written reads back
  * as an equal value and is written again as the same bytes; and so is the sorted form.
  *
- *   clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz/fuzz_json.c common/json.c common/buf.c common/str.c \
+ *   clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz/fuzz_json.c common/json.c common/json_read.c common/buf.c common/str.c \
  *       common/err.c -ljansson -o fuzz_json
  *   ./fuzz_json tests/fuzz/corpus/json
  */
@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "common/json.h"
+#include "common/json_read.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
@@ -35,6 +36,17 @@ static void fuzz_json_round(const json_t *v, int (*write)(struct buf *, const js
 	buf_done(&again);
 }
 
+static void fuzz_json_compare(struct str in, bool unique_keys)
+{
+	json_t *quick = json_read(in, unique_keys);
+	if (!quick)
+		return;
+	json_t *want = json_loadb(in.p, in.n, JSON_DECODE_ANY | (unique_keys ? JSON_REJECT_DUPLICATES : 0), NULL);
+	fuzz_json_check(want && json_equal(quick, want));
+	json_decref(quick);
+	json_decref(want);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	char *copy = malloc(n ? n : 1); /* of exactly that size, so that reading past it is seen */
@@ -42,6 +54,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	if (n)
 		memcpy(copy, data, n);
 	struct str in = { copy, n };
+	fuzz_json_compare(in, true);
+	fuzz_json_compare(in, false);
 	struct err err = { .code = ERR_OK };
 	json_t *strict = json_parse(in, &err), *lenient = json_parse_lenient(in, NULL);
 	fuzz_json_check(strict ? lenient != NULL : err.code == ERR_BAD_JSON && str_is_utf8(str_from(err.text)));
