@@ -21,11 +21,12 @@
 void raw_open(struct raw *c, struct loop *l, int port)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
-	int one = 1;
+	int one = 1, window = 65536; /* small: unread answers wait in the server */
 	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	*c = (struct raw){ .loop = l };
 	buf_init(&c->in, 64u << 20);
 	c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &window, sizeof(window));
 	if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&a, sizeof(a)) < 0)
 		abort();
 	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
