@@ -24,6 +24,7 @@
 
 struct claimer;
 struct lanes;
+struct notifier;
 struct leases;
 struct recorder;
 struct upkeep;
@@ -44,6 +45,7 @@ struct worker {
 	struct claimer *claimer;
 	struct lanes *lanes;
 	struct leases *leases;
+	struct notifier *notifier;
 	struct recorder *recorder;
 	struct upkeep *upkeep;
 	struct webhooks *webhooks;

@@ -1,11 +1,12 @@
 -- Writes attempts of jobs that go on (a retry follows in the same lease), so that a crash does not lose what was paid for, and
--- keeps the count of attempts on the lease. Safe to send again. Returns the jobs whose lease still carries the token.
+-- keeps the count of attempts on the lease. Safe to send again. Returns the places (from 1) of the jobs
+-- whose lease still carries the token.
 -- $1 … $20 as $19 … $38 of record; $21 bucket $22 job $23 token $24 attempts.
 with held as (
 	update lease l set attempts = n.attempts
-	from unnest($21::int4[], $22::uuid[], $23::int8[], $24::int2[]) as n(bucket, job_id, token, attempts)
+	from unnest($21::int4[], $22::uuid[], $23::int8[], $24::int2[]) with ordinality as n(bucket, job_id, token, attempts, place)
 	where l.bucket = n.bucket and l.job_id = n.job_id and l.token = n.token
-	returning l.bucket, l.job_id, l.token, l.tenant_id
+	returning l.bucket, l.job_id, l.token, l.tenant_id, n.place
 ), tries as (
 	insert into attempt (bucket, job_id, token, tenant_id, number, target, started_at, first_token_ms, total_ms, http_status, code, message,
 		input_tokens, cached_input_tokens, output_tokens, cost_nanousd, price_input, price_cached_input, price_output, flags, next)
@@ -18,4 +19,4 @@ with held as (
 	join held h on h.bucket = a.bucket and h.job_id = a.job_id and h.token = a.token
 	on conflict (bucket, job_id, token, number) do nothing
 )
-select bucket, job_id, token from held
+select place from held

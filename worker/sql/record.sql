@@ -1,5 +1,5 @@
 -- Ends jobs: for each whose lease still carries the token, deletes the lease and writes outcome, result, attempts, batch count and
--- webhook delivery, all in this one statement. Returns per job whether it was written now (done), or by an earlier sending of this
+-- webhook delivery, all in this one statement. Returns per job (its place in the arrays, from 1) whether it was written now (done), or by an earlier sending of this
 -- same statement (already); neither: the lease was lost, and nothing was written for it.
 -- $1 bucket $2 job $3 token $4 status $5 level $6 target $7 error code $8 error message $9 error status $10 attempts
 -- $11 input $12 cached input $13 output tokens $14 cost (NULL: unknown) $15 flags $16 result (or NULL) $17 batch (or NULL) $18 webhook URL (or NULL)
@@ -9,8 +9,8 @@
 with input as materialized (
 	select * from unnest($1::int4[], $2::uuid[], $3::int8[], $4::int2[], $5::int2[], $6::text[], $7::text[], $8::text[], $9::int2[], $10::int2[],
 		$11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::int2[], $16::text[], $17::uuid[], $18::text[])
-		as n(bucket, job_id, token, status, level, target, error_code, error_message, error_status, attempts, input_tokens, cached_input_tokens,
-			output_tokens, cost_nanousd, flags, result, batch_id, webhook_url)
+		with ordinality as n(bucket, job_id, token, status, level, target, error_code, error_message, error_status, attempts, input_tokens,
+			cached_input_tokens, output_tokens, cost_nanousd, flags, result, batch_id, webhook_url, place)
 ), gone as (
 	delete from lease l using input n
 	where l.bucket = n.bucket and l.job_id = n.job_id and l.token = n.token
@@ -47,6 +47,6 @@ with input as materialized (
 		case status when 3 then 'job.succeeded' when 4 then 'job.failed' when 5 then 'job.canceled' else 'job.expired' end, webhook_url
 	from gone where webhook_url is not null
 )
-select n.bucket, n.job_id, n.token, g.job_id is not null as done,
+select n.place, g.job_id is not null as done,
 	g.job_id is null and exists (select 1 from outcome o where o.bucket = n.bucket and o.job_id = n.job_id and o.token = n.token and o.worker_id = $39::uuid) as already
 from input n left join gone g on g.bucket = n.bucket and g.job_id = n.job_id and g.token = n.token
