@@ -16,7 +16,7 @@
 
 #include "worker/worker.h"
 
-#define FLOOR_SETTLE_MS 300
+#define FLOOR_SETTLE_MS 200
 
 struct lane_pick {
 	int lane, priority;
@@ -25,6 +25,7 @@ struct lane_pick {
 
 struct lanes *lanes_new(struct worker *w);
 void lanes_free(struct lanes *l);
+bool lanes_are_idle(const struct lanes *l); /* no statement in flight */
 
 /* Something may wait there (a notice, a promotion, a job given back). */
 void lanes_hint(struct lanes *l, int lane, int priority);

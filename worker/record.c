@@ -14,6 +14,7 @@
 
 #include <stdlib.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/metrics.h"
 #include "sql_worker.h"
@@ -27,6 +28,7 @@
 #define FLIGHTS      2
 #define FLIGHT_MAX   2000
 #define FLIGHT_BYTES ((size_t)8 << 20)
+#define AGAIN_MS     50
 
 struct flight {
 	struct recorder *recorder;
@@ -45,6 +47,7 @@ struct recorder {
 	struct flight flights[KINDS][FLIGHTS];
 	struct columns columns;
 	struct soon soon;
+	struct timer again; /* after the db's queue was full */
 	size_t out; /* entries in flights */
 };
 
@@ -161,24 +164,20 @@ static void on_flight_done(struct op *op, int query_rc)
 		flight_refused(f, query_rc);
 		return;
 	}
-	struct record_op *entries[FLIGHT_MAX / 10];
 	int rc[FLIGHT_MAX];
 	read_answers(f, rc);
 	if (f->kind == RECORD_END)
 		tell_others(f, rc);
 	metric_observe_ns(METRIC_RECORD_FLUSH, "", clock_mono_ns() - f->started_ns);
 
-	/* The entries' jobs may be freed by op_done, and a new flight may start: work on copies. */
-	size_t n = f->n;
-	flush_soon(r);
-	for (size_t done = 0; done < n;) {
-		size_t some = MIN(n - done, ARRAY_LEN(entries));
-		for (size_t i = 0; i < some; i++)
-			entries[i] = f->entries[done + i];
-		for (size_t i = 0; i < some; i++)
-			op_done(&entries[i]->op, rc[done + i]);
-		done += some;
+	/* op_done may free the entry's job; the flight is busy until the end, so nothing else uses its array. */
+	for (size_t i = 0; i < f->n; i++) {
+		struct record_op *e = f->entries[i];
+		if (e->kind == RECORD_ATTEMPT && rc[i] == 0)
+			list_init(&e->job->unwritten);
+		op_done(&e->op, rc[i]);
 	}
+	flush_soon(r);
 	release_flight(f);
 }
 
@@ -209,10 +208,11 @@ static void send_flight(struct recorder *r, struct flight *f, struct list *from,
 	f->query.op.on_done = on_flight_done;
 	int rc = db_query_start(r->worker->db, &f->query, NULL);
 	if (rc < 0) {
-		/* The db's own queue is full: wait for a completion of something else. */
+		/* The db's own queue is full. */
 		for (size_t i = f->n; i-- > 0;)
 			list_push_front(from, &f->entries[i]->link);
 		release_flight(f);
+		timer_start(&r->again, AGAIN_MS);
 	}
 }
 
@@ -252,6 +252,11 @@ static void on_flush(struct soon *s)
 	}
 	for (int kind = 0; kind < KINDS; kind++)
 		flush_kind(r, (enum record_kind)kind);
+}
+
+static void on_again(struct timer *t)
+{
+	flush_soon(container_of(t, struct recorder, again));
 }
 
 static void add(struct record_op *op, struct job *j, enum record_kind kind, struct flow *flow)
@@ -299,6 +304,7 @@ struct recorder *recorder_new(struct worker *w)
 	assert(r);
 	r->worker = w;
 	r->soon.fn = on_flush;
+	timer_init(&r->again, w->loop, on_again);
 	list_init(&r->alone);
 	columns_init(&r->columns);
 	for (int kind = 0; kind < KINDS; kind++) {
@@ -320,6 +326,7 @@ void recorder_free(struct recorder *r)
 		return;
 	assert(recorder_waiting(r) == 0);
 	loop_soon_cancel(r->worker->loop, &r->soon);
+	timer_stop(&r->again);
 	columns_done(&r->columns);
 	for (int kind = 0; kind < KINDS; kind++)
 		for (size_t i = 0; i < FLIGHTS; i++)

@@ -17,7 +17,7 @@ struct columns {
 void columns_init(struct columns *c);
 void columns_done(struct columns *c);
 
-/* Puts the parameters of the kind's statement for these entries into args, and takes the attempts off the jobs' lists of unwritten ones. */
+/* Puts the parameters of the kind's statement for these entries into args. */
 void columns_fill(struct columns *c, struct db_args *args, enum record_kind kind, struct record_op *const *entries, size_t n, struct id worker);
 
 #endif

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One claim is in flight at a time. It asks for as many jobs as there are free slots (worker.claim at most) of the best pair that
+ * lanes.c knows; a claim that comes back full is followed by the next at once, a short one by one of the next pair, and when no pair is known to
+ * hold anything the claimer looks at the queue at each poll. Under load slots become free one by one: it then waits
+ * GATHER_MS for more of them, so that claims stay batches.
+ *
+ * A claim whose answer was lost is sent again by common/db under the same claim number and returns what it took. One that returns
+ * under an old worker id (this process was declared dead meanwhile) is dropped: others rescue those jobs.
+ */
+#include "worker/claim.h"
+
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/metrics.h"
+#include "sql_worker.h"
+#include "worker/execution.h"
+#include "worker/job.h"
+#include "worker/lanes.h"
+#include "worker/lease.h"
+#include "worker/record.h"
+
+#define GATHER_MS    4
+#define LOOK_BUSY_MS 1000
+#define LOOK_SHARE   50 /* a look may take one fiftieth of the time */
+#define JOB_ARENA    ((size_t)64 << 20)
+
+struct claimer {
+	struct worker *worker;
+	struct db_query claim, look;
+	bool claiming, looking;
+	struct lane_pick pick;
+	struct id as;            /* the worker id that the claim in flight was made under */
+	int wanted;
+	int64_t claim_no;
+	uint64_t claimed_ms;     /* when the last claim was sent */
+	uint64_t look_began_ms, next_look_ms;
+	struct soon soon;
+	struct timer timer;
+};
+
+/* Columns of claim.sql. */
+enum { C_BUCKET, C_ID, C_TOKEN, C_TENANT, C_EXPIRES, C_CLAIMED, C_PASS, C_ATTEMPTS, C_INTERRUPTIONS, C_KIND, C_FORM, C_MAX_ATTEMPTS, C_ROUTE,
+       C_BATCH, C_WEBHOOK, C_BODY, C_CREATED };
+
+static void on_deadline(struct timer *t)
+{
+	execution_cancel(container_of(t, struct job, deadline), -ERR_EXPIRED);
+}
+
+static struct str copy_or_null(struct arena *a, const struct db_query *q, int row, int col)
+{
+	if (db_is_null(q, row, col))
+		return (struct str){ NULL, 0 };
+	return arena_str(a, db_get_str(q, row, col));
+}
+
+static struct job *job_from_row(struct worker *w, const struct db_query *q, int row, const struct lane_pick *pick)
+{
+	struct job *j = calloc(1, sizeof *j);
+	assert(j);
+	arena_init(&j->arena, JOB_ARENA);
+	j->worker = w;
+	j->bucket = (int)db_get_int(q, row, C_BUCKET);
+	j->id = db_get_id(q, row, C_ID);
+	j->token = db_get_int(q, row, C_TOKEN);
+	j->tenant_id = db_get_int(q, row, C_TENANT);
+	j->claimed_us = db_get_time(q, row, C_CLAIMED);
+	j->lane = pick->lane;
+	j->priority = pick->priority;
+	j->attempts = (int)db_get_int(q, row, C_ATTEMPTS);
+	j->interruptions = (int)db_get_int(q, row, C_INTERRUPTIONS);
+	j->kind = (enum job_kind)db_get_int(q, row, C_KIND);
+	j->form = (int)db_get_int(q, row, C_FORM);
+	j->max_attempts = (int)db_get_int(q, row, C_MAX_ATTEMPTS);
+	j->route = arena_str(&j->arena, db_get_str(q, row, C_ROUTE));
+	j->batch_id = db_get_id(q, row, C_BATCH);
+	j->webhook_url = copy_or_null(&j->arena, q, row, C_WEBHOOK);
+	j->body = copy_or_null(&j->arena, q, row, C_BODY);
+	j->created_us = db_get_time(q, row, C_CREATED);
+	list_init(&j->unwritten);
+
+	/* The database's clock decides: only the distance between its two times is used here. */
+	int64_t left_ms = (db_get_time(q, row, C_EXPIRES) - j->claimed_us) / 1000;
+	timer_init(&j->deadline, w->loop, on_deadline);
+	j->deadline_ms = loop_now_ms(w->loop) + (uint64_t)MAX(left_ms, 0);
+	list_push(&w->jobs, &j->link);
+	return j;
+}
+
+static void start_jobs(struct claimer *c)
+{
+	struct worker *w = c->worker;
+	int n = db_rows(&c->claim);
+	int64_t first_pass = INT64_MAX;
+	for (int row = 0; row < n; row++)
+		first_pass = MIN(first_pass, db_get_int(&c->claim, row, C_PASS));
+	lanes_claimed(w->lanes, &c->pick, c->wanted, n, first_pass, loop_now_ms(w->loop));
+	metric_add(METRIC_CLAIMS, "", n);
+	for (int row = 0; row < n; row++) {
+		struct job *j = job_from_row(w, &c->claim, row, &c->pick);
+		uint64_t now = loop_now_ms(w->loop);
+		timer_start(&j->deadline, j->deadline_ms > now ? j->deadline_ms - now : 0);
+		execution_start(j);
+	}
+}
+
+static void on_claimed(struct op *op, int rc)
+{
+	struct claimer *c = container_of(container_of(op, struct db_query, op), struct claimer, claim);
+	struct worker *w = c->worker;
+	c->claiming = false;
+	if (rc == 0 && !id_eq(c->as, w->id))
+		log_event(LOG_WARN, "claim_dropped", "a claim came back after this worker was declared dead", LOG_I64("jobs", db_rows(&c->claim)), LOG_END);
+	else if (rc == 0)
+		start_jobs(c);
+	else if (rc != -ERR_DRAINING)
+		log_event(LOG_WARN, "claim_failed", c->claim.err.text, LOG_END);
+	db_query_done(&c->claim);
+	if (rc < 0) {
+		/* It may have been written: the same number finds it. */
+		timer_start(&c->timer, 100 + worker_jitter(200));
+		return;
+	}
+	c->claim_no++;
+	claimer_wake(c);
+}
+
+static void send_claim(struct claimer *c, int wanted)
+{
+	struct worker *w = c->worker;
+	c->wanted = wanted;
+	c->as = w->id;
+	c->claimed_ms = loop_now_ms(w->loop);
+	db_query_init(&c->claim, &sql_worker_claim);
+	c->claim.op.on_done = on_claimed;
+	db_arg_i32(&c->claim.args, c->pick.lane);
+	db_arg_i16(&c->claim.args, (int16_t)c->pick.priority);
+	db_arg_i64(&c->claim.args, c->pick.from_pass);
+	db_arg_i32(&c->claim.args, wanted);
+	db_arg_id(&c->claim.args, w->id);
+	db_arg_i64(&c->claim.args, c->claim_no);
+	db_arg_i64(&c->claim.args, conf_now()->queue_lease_ms);
+	c->claiming = db_query_start(w->db, &c->claim, NULL) == 0;
+	if (!c->claiming) {
+		db_query_done(&c->claim);
+		timer_start(&c->timer, 100);
+	}
+}
+
+static void on_looked(struct op *op, int rc)
+{
+	struct claimer *c = container_of(container_of(op, struct db_query, op), struct claimer, look);
+	struct worker *w = c->worker;
+	uint64_t now = loop_now_ms(w->loop);
+	int rows = rc == 0 ? db_rows(&c->look) : 0;
+	for (int row = 0; row < rows; row++)
+		lanes_seen(w->lanes, (int)db_get_int(&c->look, row, 0), (int)db_get_int(&c->look, row, 1), db_get_int(&c->look, row, 2),
+		           db_get_int(&c->look, row, 3), now);
+	db_query_done(&c->look);
+	c->looking = false;
+	uint64_t pause = rows > 0 ? LOOK_BUSY_MS : (uint64_t)conf_now()->queue_poll_ms;
+	pause = MAX(pause - pause / 8 + worker_jitter(pause / 4 + 1), (now - c->look_began_ms) * LOOK_SHARE);
+	c->next_look_ms = now + pause;
+	claimer_wake(c);
+}
+
+static void send_look(struct claimer *c)
+{
+	c->look_began_ms = loop_now_ms(c->worker->loop);
+	db_query_init(&c->look, &sql_worker_lanes);
+	c->look.op.on_done = on_looked;
+	c->look.retry_ms = 0;
+	c->looking = db_query_start(c->worker->db, &c->look, NULL) == 0;
+	if (!c->looking) {
+		db_query_done(&c->look);
+		c->next_look_ms = c->look_began_ms + 100;
+	}
+}
+
+/* Slots that may be filled now; 0 when the worker must not claim. */
+static int free_slots(const struct claimer *c)
+{
+	const struct worker *w = c->worker;
+	int64_t slots = conf_now()->worker_slots;
+	if (w->state != WORKER_LIVE || !leases_are_good(w->leases) || !db_is_up(w->db))
+		return 0;
+	return slots > (int64_t)w->jobs.n ? (int)(slots - (int64_t)w->jobs.n) : 0;
+}
+
+static bool should_gather(const struct claimer *c, int slots_free, uint64_t now)
+{
+	int64_t enough = MIN(conf_now()->worker_claim, conf_now()->worker_slots / 4);
+	return slots_free < enough && c->worker->jobs.n > 0 && now < c->claimed_ms + GATHER_MS;
+}
+
+static void run(struct claimer *c)
+{
+	struct worker *w = c->worker;
+	uint64_t now = loop_now_ms(w->loop);
+	int slots_free = free_slots(c);
+	timer_start(&c->timer, (uint64_t)conf_now()->queue_poll_ms);
+	if (slots_free == 0)
+		return;
+	if (!c->looking) {
+		if (now >= c->next_look_ms)
+			send_look(c);
+		else
+			timer_start(&c->timer, MIN((uint64_t)conf_now()->queue_poll_ms, c->next_look_ms - now));
+	}
+	if (c->claiming)
+		return;
+	if (should_gather(c, slots_free, now)) {
+		timer_start(&c->timer, c->claimed_ms + GATHER_MS - now);
+		return;
+	}
+	if (lanes_next(w->lanes, now, &c->pick))
+		send_claim(c, (int)MIN((int64_t)slots_free, conf_now()->worker_claim));
+}
+
+static void on_soon(struct soon *s)
+{
+	run(container_of(s, struct claimer, soon));
+}
+
+static void on_timer(struct timer *t)
+{
+	run(container_of(t, struct claimer, timer));
+}
+
+void claimer_wake(struct claimer *c)
+{
+	if (c->worker->state == WORKER_LIVE)
+		loop_soon(c->worker->loop, &c->soon);
+}
+
+bool claimer_is_busy(const struct claimer *c)
+{
+	return c->claiming || c->looking;
+}
+
+struct claimer *claimer_new(struct worker *w)
+{
+	struct claimer *c = calloc(1, sizeof *c);
+	assert(c);
+	c->worker = w;
+	c->soon.fn = on_soon;
+	c->claim_no = 1;
+	timer_init(&c->timer, w->loop, on_timer);
+	return c;
+}
+
+void claimer_free(struct claimer *c)
+{
+	if (!c)
+		return;
+	assert(!claimer_is_busy(c));
+	timer_stop(&c->timer);
+	loop_soon_cancel(c->worker->loop, &c->soon);
+	free(c);
+}
