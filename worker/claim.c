@@ -43,7 +43,7 @@ struct claimer {
 
 /* Columns of claim.sql. */
 enum { C_BUCKET, C_ID, C_TOKEN, C_TENANT, C_EXPIRES, C_CLAIMED, C_PASS, C_ATTEMPTS, C_INTERRUPTIONS, C_KIND, C_FORM, C_MAX_ATTEMPTS, C_ROUTE,
-       C_BATCH, C_WEBHOOK, C_BODY, C_CREATED };
+       C_BATCH, C_WEBHOOK, C_BODY, C_CREATED, C_LANE, C_PRIORITY };
 
 static void on_deadline(struct timer *t)
 {
@@ -57,7 +57,7 @@ static struct str copy_or_null(struct arena *a, const struct db_query *q, int ro
 	return arena_str(a, db_get_str(q, row, col));
 }
 
-static struct job *job_from_row(struct worker *w, const struct db_query *q, int row, const struct lane_pick *pick)
+static struct job *job_from_row(struct worker *w, const struct db_query *q, int row)
 {
 	struct job *j = calloc(1, sizeof *j);
 	assert(j);
@@ -68,8 +68,8 @@ static struct job *job_from_row(struct worker *w, const struct db_query *q, int 
 	j->token = db_get_int(q, row, C_TOKEN);
 	j->tenant_id = db_get_int(q, row, C_TENANT);
 	j->claimed_us = db_get_time(q, row, C_CLAIMED);
-	j->lane = pick->lane;
-	j->priority = pick->priority;
+	j->lane = (int)db_get_int(q, row, C_LANE);
+	j->priority = (int)db_get_int(q, row, C_PRIORITY);
 	j->attempts = (int)db_get_int(q, row, C_ATTEMPTS);
 	j->interruptions = (int)db_get_int(q, row, C_INTERRUPTIONS);
 	j->kind = (enum job_kind)db_get_int(q, row, C_KIND);
@@ -95,12 +95,19 @@ static void start_jobs(struct claimer *c)
 	struct worker *w = c->worker;
 	int n = db_rows(&c->claim);
 	int64_t first_pass = INT64_MAX;
-	for (int row = 0; row < n; row++)
+	int of_pick = 0;
+	for (int row = 0; row < n; row++) {
+		/* The answer to an earlier claim of the same number may be of another pair. */
+		if (db_get_int(&c->claim, row, C_LANE) != c->pick.lane || db_get_int(&c->claim, row, C_PRIORITY) != c->pick.priority)
+			continue;
 		first_pass = MIN(first_pass, db_get_int(&c->claim, row, C_PASS));
-	lanes_claimed(w->lanes, &c->pick, c->wanted, n, first_pass, loop_now_ms(w->loop));
+		of_pick++;
+	}
+	if (of_pick == n)
+		lanes_claimed(w->lanes, &c->pick, c->wanted, n, first_pass, loop_now_ms(w->loop));
 	metric_add(METRIC_CLAIMS, "", n);
 	for (int row = 0; row < n; row++) {
-		struct job *j = job_from_row(w, &c->claim, row, &c->pick);
+		struct job *j = job_from_row(w, &c->claim, row);
 		uint64_t now = loop_now_ms(w->loop);
 		timer_start(&j->deadline, j->deadline_ms > now ? j->deadline_ms - now : 0);
 		execution_start(j);

@@ -10,6 +10,8 @@
 
 struct leases *leases_new(struct worker *w);
 void leases_free(struct leases *l);
+void leases_stop(struct leases *l); /* no more heartbeats by themselves */
+bool leases_are_idle(const struct leases *l);
 
 /* Registered, and the last heartbeat was answered within the lease time. */
 bool leases_are_good(const struct leases *l);

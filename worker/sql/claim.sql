@@ -27,7 +27,8 @@ with again as materialized (
 	from again a join lease l on l.bucket = a.bucket and l.job_id = a.job_id
 )
 select m.bucket, m.job_id, m.token, m.tenant_id, m.expires_at, m.claimed_at, m.pass, m.attempts, m.interruptions,
-	j.kind, j.form, j.max_attempts, j.route, j.batch_id, j.webhook_url, p.body, j.created_at
+	j.kind, j.form, j.max_attempts, j.route, j.batch_id, j.webhook_url, p.body, j.created_at,
+	m.lane, m.priority
 from mine m
 join job j on j.bucket = m.bucket and j.id = m.job_id
 left join payload p on p.bucket = m.bucket and p.job_id = m.job_id

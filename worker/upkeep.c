@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Chores that any worker does for all of them. Each row of the table is one statement on a timer of its own; each takes rows that nobody else has
+ * locked, so several workers at once only share the work. A chore's `took` reads the result and says when to come again:
+ * at once when there was as much as it may take in one go, else after its period.
+ *
+ * When the database is away a chore fails and comes again after its period: nothing of this is ever lost.
+ */
+#include "worker/upkeep.h"
+
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/metrics.h"
+#include "sql_worker.h"
+#include "worker/claim.h"
+#include "worker/lanes.h"
+#include "worker/lease.h"
+#include "worker/notify.h"
+#include "worker/webhook.h"
+
+#define PROMOTE_SOME 500
+#define RESCUE_SOME  500
+#define EXPIRE_SOME  500
+#define FOLD_SOME    5000
+#define CANCEL_SOME  1000
+#define PRUNE_SOME   1000
+#define FOLD_SOON_MS 20
+#define AT_ONCE      0
+
+enum chore_id { PROMOTE, NEXT_PARKED, RESCUE, EXPIRE, FOLD, CANCELING, CANCEL_BATCH, PARTITIONS, PRUNE, DEPTHS, CHORES };
+
+struct chore {
+	struct upkeep *upkeep;
+	enum chore_id id;
+	struct db_query query;
+	struct timer timer;
+	uint64_t due_ms;
+	bool busy;
+};
+
+struct upkeep {
+	struct worker *worker;
+	struct chore chores[CHORES];
+	struct id batch;   /* the one that CANCEL_BATCH works on */
+	int batch_bucket;
+	bool has_batch;
+};
+
+struct chore_kind {
+	const struct db_stmt *stmt;
+	int64_t (*period_ms)(void);                       /* how long until it comes again by itself */
+	bool (*put)(struct upkeep *u, struct db_args *a); /* the parameters; false: nothing to do now */
+	int64_t (*took)(struct upkeep *u, const struct db_query *q); /* ms until it comes again; -1: the period */
+};
+
+static void chore_at(struct upkeep *u, enum chore_id id, int64_t ms)
+{
+	struct chore *c = &u->chores[id];
+	uint64_t due = loop_now_ms(u->worker->loop) + (uint64_t)MAX(ms, 0);
+	if (u->worker->state == WORKER_STOPPED || (timer_is_armed(&c->timer) && c->due_ms <= due))
+		return;
+	c->due_ms = due;
+	if (!c->busy)
+		timer_start(&c->timer, (uint64_t)MAX(ms, 0));
+}
+
+static int64_t every_second(void)
+{
+	return 1000;
+}
+
+static int64_t every_ten_seconds(void)
+{
+	return 10000;
+}
+
+static int64_t every_hour(void)
+{
+	return 3600000;
+}
+
+static int64_t rescue_period(void)
+{
+	return conf_now()->queue_rescue_ms;
+}
+
+/* --- parked jobs --- */
+
+static bool put_promote(struct upkeep *u, struct db_args *a)
+{
+	(void)u;
+	db_arg_i32(a, PROMOTE_SOME);
+	return true;
+}
+
+static int64_t took_promote(struct upkeep *u, const struct db_query *q)
+{
+	int rows = db_rows(q);
+	for (int row = 0; row < rows; row++)
+		lanes_hint(u->worker->lanes, (int)db_get_int(q, row, 0), (int)db_get_int(q, row, 1));
+	if (rows > 0)
+		claimer_wake(u->worker->claimer);
+	if (rows == PROMOTE_SOME)
+		return AT_ONCE;
+	chore_at(u, NEXT_PARKED, AT_ONCE);
+	return -1;
+}
+
+static bool put_nothing(struct upkeep *u, struct db_args *a)
+{
+	(void)u;
+	(void)a;
+	return true;
+}
+
+/* The timer is set to the millisecond after: promote decides by the database's clock, so it is never early. */
+static int64_t took_next_parked(struct upkeep *u, const struct db_query *q)
+{
+	if (db_rows(q) > 0 && db_get_int(q, 0, 0) < 1000)
+		chore_at(u, PROMOTE, db_get_int(q, 0, 0) + 1);
+	return -1;
+}
+
+/* --- vanished workers --- */
+
+static bool put_rescue(struct upkeep *u, struct db_args *a)
+{
+	/* After an outage of the database all heartbeats are old: the others get the time to send theirs. */
+	if (leases_good_for_ms(u->worker->leases) < (uint64_t)conf_now()->queue_lease_ms / 3)
+		return false;
+	db_arg_i64(a, conf_now()->queue_lease_ms);
+	db_arg_i32(a, RESCUE_SOME);
+	db_arg_i32(a, (int32_t)conf_now()->job_max_interruptions);
+	return true;
+}
+
+static int64_t took_rescue(struct upkeep *u, const struct db_query *q)
+{
+	int rows = db_rows(q);
+	for (int row = 0; row < rows; row++) {
+		if (db_get_int(q, row, 2) == 1)
+			lanes_hint(u->worker->lanes, (int)db_get_int(q, row, 0), (int)db_get_int(q, row, 1));
+		else
+			notify_done(u->worker->notifier);
+	}
+	if (rows == 0)
+		return -1;
+	metric_add(METRIC_RESCUED, "", rows);
+	log_event(LOG_WARN, "rescued", "took back the jobs of a worker that vanished", LOG_I64("jobs", rows), LOG_END);
+	claimer_wake(u->worker->claimer);
+	chore_at(u, FOLD, FOLD_SOON_MS);
+	webhooks_wake(u->worker->webhooks);
+	return rows == RESCUE_SOME ? AT_ONCE : -1;
+}
+
+/* --- deadlines of waiting jobs --- */
+
+static bool put_expire(struct upkeep *u, struct db_args *a)
+{
+	(void)u;
+	db_arg_i32(a, EXPIRE_SOME);
+	return true;
+}
+
+static int64_t took_expire(struct upkeep *u, const struct db_query *q)
+{
+	int64_t n = db_get_int(q, 0, 0);
+	if (n == 0)
+		return -1;
+	metric_add(METRIC_OUTCOMES, "expired", n);
+	notify_done(u->worker->notifier);
+	chore_at(u, FOLD, FOLD_SOON_MS);
+	webhooks_wake(u->worker->webhooks);
+	return n >= EXPIRE_SOME ? AT_ONCE : -1;
+}
+
+/* --- batches --- */
+
+static bool put_fold(struct upkeep *u, struct db_args *a)
+{
+	(void)u;
+	db_arg_i32(a, FOLD_SOME);
+	return true;
+}
+
+static int64_t took_fold(struct upkeep *u, const struct db_query *q)
+{
+	if (db_get_int(q, 0, 1) > 0) {
+		webhooks_wake(u->worker->webhooks);
+		notify_done(u->worker->notifier);
+	}
+	return -1;
+}
+
+static bool put_canceling(struct upkeep *u, struct db_args *a)
+{
+	if (u->has_batch)
+		return false;
+	db_arg_i32(a, 1);
+	return true;
+}
+
+static int64_t took_canceling(struct upkeep *u, const struct db_query *q)
+{
+	if (db_rows(q) == 0)
+		return -1;
+	u->batch_bucket = (int)db_get_int(q, 0, 0);
+	u->batch = db_get_id(q, 0, 1);
+	u->has_batch = true;
+	chore_at(u, CANCEL_BATCH, AT_ONCE);
+	return -1;
+}
+
+static bool put_cancel_batch(struct upkeep *u, struct db_args *a)
+{
+	if (!u->has_batch)
+		return false;
+	db_arg_i32(a, u->batch_bucket);
+	db_arg_id(a, u->batch);
+	db_arg_i32(a, CANCEL_SOME);
+	return true;
+}
+
+static int64_t took_cancel_batch(struct upkeep *u, const struct db_query *q)
+{
+	if (db_get_int(q, 0, 1) > 0)
+		leases_look_for_cancels(u->worker->leases);
+	if (db_get_int(q, 0, 0) > 0) {
+		chore_at(u, FOLD, FOLD_SOON_MS);
+		return AT_ONCE;
+	}
+	u->has_batch = false;
+	return -1;
+}
+
+/* --- housekeeping --- */
+
+static bool put_partitions(struct upkeep *u, struct db_args *a)
+{
+	(void)u;
+	db_arg_i64(a, conf_now()->retention_payload_ms);
+	db_arg_i64(a, conf_now()->retention_audit_ms);
+	return true;
+}
+
+static int64_t took_nothing(struct upkeep *u, const struct db_query *q)
+{
+	(void)u;
+	(void)q;
+	return -1;
+}
+
+static bool put_prune(struct upkeep *u, struct db_args *a)
+{
+	(void)u;
+	db_arg_i32(a, PRUNE_SOME);
+	return true;
+}
+
+static int64_t took_prune(struct upkeep *u, const struct db_query *q)
+{
+	(void)u;
+	return db_get_int(q, 0, 0) >= PRUNE_SOME ? 100 : -1;
+}
+
+static int64_t took_depths(struct upkeep *u, const struct db_query *q)
+{
+	(void)u;
+	metric_set(METRIC_QUEUE_DEPTH, "queued", db_get_int(q, 0, 0));
+	metric_set(METRIC_QUEUE_DEPTH, "scheduled", db_get_int(q, 0, 1));
+	metric_set(METRIC_QUEUE_DEPTH, "running", db_get_int(q, 0, 2));
+	metric_set(METRIC_QUEUE_AGE, "", db_get_int(q, 0, 3));
+	return -1;
+}
+
+static const struct chore_kind kinds[CHORES] = {
+	[PROMOTE]      = { &sql_worker_promote, every_second, put_promote, took_promote },
+	[NEXT_PARKED]  = { &sql_worker_parked_next, every_second, put_nothing, took_next_parked },
+	[RESCUE]       = { &sql_worker_rescue, rescue_period, put_rescue, took_rescue },
+	[EXPIRE]       = { &sql_worker_expire, every_second, put_expire, took_expire },
+	[FOLD]         = { &sql_worker_fold, every_second, put_fold, took_fold },
+	[CANCELING]    = { &sql_worker_batches_canceling, every_second, put_canceling, took_canceling },
+	[CANCEL_BATCH] = { &sql_worker_batch_cancel_some, every_hour, put_cancel_batch, took_cancel_batch },
+	[PARTITIONS]   = { &sql_worker_keep_partitions, every_hour, put_partitions, took_nothing },
+	[PRUNE]        = { &sql_worker_prune, every_ten_seconds, put_prune, took_prune },
+	[DEPTHS]       = { &sql_worker_depths, every_ten_seconds, put_nothing, took_depths },
+};
+
+static void on_chore_done(struct op *op, int rc)
+{
+	struct chore *c = container_of(container_of(op, struct db_query, op), struct chore, query);
+	struct upkeep *u = c->upkeep;
+	int64_t again = -1, period = kinds[c->id].period_ms();
+	if (rc == 0)
+		again = kinds[c->id].took(u, &c->query);
+	else if (rc != -ERR_DRAINING)
+		log_event(LOG_WARN, "upkeep_failed", c->query.err.text, LOG_END);
+	db_query_done(&c->query);
+	c->busy = false;
+	if (u->worker->state == WORKER_STOPPED)
+		return;
+	/* Somebody may have asked for it meanwhile. The jitter keeps a fleet from doing its chores together. */
+	uint64_t now = loop_now_ms(u->worker->loop);
+	int64_t pause = again >= 0 ? again : period - period / 8 + (int64_t)worker_jitter((uint64_t)period / 4 + 1);
+	if (c->due_ms > now && c->due_ms - now < (uint64_t)pause)
+		pause = (int64_t)(c->due_ms - now);
+	c->due_ms = now + (uint64_t)pause;
+	timer_start(&c->timer, (uint64_t)pause);
+}
+
+static void on_chore_timer(struct timer *t)
+{
+	struct chore *c = container_of(t, struct chore, timer);
+	struct upkeep *u = c->upkeep;
+	const struct chore_kind *k = &kinds[c->id];
+	int64_t period = k->period_ms();
+	if (c->busy || u->worker->state == WORKER_STOPPED)
+		return;
+	c->due_ms = 0;
+	db_query_init(&c->query, k->stmt);
+	c->query.op.on_done = on_chore_done;
+	c->query.retry_ms = 0;
+	c->busy = k->put(u, &c->query.args) && db_query_start(u->worker->db, &c->query, NULL) == 0;
+	if (!c->busy) {
+		db_query_done(&c->query);
+		c->due_ms = loop_now_ms(u->worker->loop) + (uint64_t)period;
+		timer_start(&c->timer, (uint64_t)period);
+	}
+}
+
+void upkeep_parked(struct upkeep *u, int64_t ms)
+{
+	if (ms < 1000)
+		chore_at(u, PROMOTE, ms + 2);
+}
+
+void upkeep_fold(struct upkeep *u)
+{
+	chore_at(u, FOLD, FOLD_SOON_MS);
+}
+
+bool upkeep_is_idle(const struct upkeep *u)
+{
+	for (int i = 0; i < CHORES; i++)
+		if (u->chores[i].busy)
+			return false;
+	return true;
+}
+
+struct upkeep *upkeep_new(struct worker *w)
+{
+	struct upkeep *u = calloc(1, sizeof *u);
+	assert(u);
+	u->worker = w;
+	for (int i = 0; i < CHORES; i++) {
+		struct chore *c = &u->chores[i];
+		c->upkeep = u;
+		c->id = (enum chore_id)i;
+		timer_init(&c->timer, w->loop, on_chore_timer);
+		chore_at(u, c->id, 50 + 37 * i);
+	}
+	return u;
+}
+
+void upkeep_free(struct upkeep *u)
+{
+	if (!u)
+		return;
+	assert(upkeep_is_idle(u));
+	for (int i = 0; i < CHORES; i++)
+		timer_stop(&u->chores[i].timer);
+	free(u);
+}
