@@ -26,11 +26,6 @@
 #else
 ABSENT(api_main, "the API")
 #endif
-#if __has_include("worker/worker.c")
-#include "worker/worker.h"
-#else
-ABSENT(worker_main, "the worker")
-#endif
 #if __has_include("cli/simulator/simulator.h")
 #include "cli/simulator/simulator.h"
 #else

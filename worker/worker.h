@@ -52,8 +52,8 @@ struct worker {
 	uint64_t finished;            /* jobs that ended here since the start */
 };
 
-/* `millrace worker`. */
-int worker_main(int argc, char **argv);
+/* Runs a worker process until it is told to stop: the body of `millrace worker`. Returns the exit status. */
+int worker_run(const char *config_file, const char *ready_file);
 
 /* Milliseconds with full jitter: a random number in [0, n). */
 uint64_t worker_jitter(uint64_t n);
