@@ -5,5 +5,6 @@
 
 int check_config_main(int argc, char **argv);
 int docs_main(int argc, char **argv);
+int worker_main(int argc, char **argv); /* declared here, since the room worker/ knows no command lines */
 
 #endif

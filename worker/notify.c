@@ -16,7 +16,7 @@ struct notifier {
 	bool busy, wanted;
 };
 
-static void send(struct notifier *n);
+static void send_notice(struct notifier *n);
 
 static void arm(struct notifier *n)
 {
@@ -24,7 +24,7 @@ static void arm(struct notifier *n)
 	if (n->busy || timer_is_armed(&n->timer))
 		return;
 	if (now >= next)
-		send(n);
+		send_notice(n);
 	else
 		timer_start(&n->timer, next - now);
 }
@@ -39,7 +39,7 @@ static void on_sent(struct op *op, int rc)
 		arm(n);
 }
 
-static void send(struct notifier *n)
+static void send_notice(struct notifier *n)
 {
 	n->wanted = false;
 	n->last_ms = loop_now_ms(n->worker->loop);
@@ -57,7 +57,7 @@ static void on_timer(struct timer *t)
 {
 	struct notifier *n = container_of(t, struct notifier, timer);
 	if (n->wanted && !n->busy)
-		send(n);
+		send_notice(n);
 }
 
 void notify_done(struct notifier *n)
