@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * All is well: the wire format makes the request, pieces of the answer go through it as they arrive (the first token stops its timer), and at the
+ * end it says what the answer means.
+ *
+ * What can go wrong: the first token is late (the call is ended, class outcome_unknown: it may be billed), the total time or the
+ * job's deadline passes, the connection breaks, the job is canceled. A call that was sent and did not end well is counted at
+ * its estimate, never as nothing: input by the size of the request, output by the text that came, or by max_tokens when none did.
+ */
+#include "worker/attempt.h"
+
+#include "common/clock.h"
+#include "common/metrics.h"
+#include "worker/cost.h"
+#include "worker/worker.h"
+
+static int64_t pick_ms(int64_t of_target, int64_t global)
+{
+	return of_target > 0 ? of_target : global;
+}
+
+static void give_head(struct attempt *a)
+{
+	if (a->head_given || a->http.status == 0)
+		return;
+	a->head_given = true;
+	a->provider->answer_head(a->call, a->http.status, a->http.answer_headers, a->http.answer_nheaders);
+}
+
+static int take_piece(struct attempt *a, struct str piece)
+{
+	bool token = false;
+	give_head(a);
+	int rc = a->provider->answer_data(a->call, piece, &token);
+	if (token && a->first_token_ns == 0) {
+		a->first_token_ns = clock_mono_ns();
+		timer_stop(&a->first_token);
+	}
+	return rc;
+}
+
+static int on_data(struct http_call *c, struct str piece)
+{
+	return take_piece(container_of(c, struct attempt, http), piece);
+}
+
+/* Why the call ended early, in the classes of the judge. */
+static int transport_rc(const struct attempt *a, int rc)
+{
+	if (a->first_token_late)
+		return -ERR_OUTCOME_UNKNOWN;
+	if (rc == -ERR_TIMEOUT) {
+		if (a->http.timeout == HTTP_TIMEOUT_CONNECT)
+			return -ERR_NETWORK;
+		return a->http.status ? -ERR_STREAM_CUT : -ERR_OUTCOME_UNKNOWN;
+	}
+	if (rc == -ERR_CANCELED)
+		return a->http.status ? -ERR_STREAM_CUT : -ERR_OUTCOME_UNKNOWN;
+	if (rc == -ERR_TOO_LARGE)
+		return -ERR_BAD_OUTPUT;
+	return rc;
+}
+
+/* Nothing of the request can have been worked on. */
+static bool was_never_sent(const struct attempt *a, int rc)
+{
+	return rc == -ERR_NETWORK || (!a->http.sent && a->http.status == 0);
+}
+
+static void count_usage(struct attempt *a, int rc)
+{
+	struct attempt_row *row = a->row;
+	const struct provider_result *r = &a->result;
+	row->price = a->target->price;
+	if (r->usage_known) {
+		row->usage = (struct usage){ r->input, r->cached_input, r->output };
+	} else if (r->class == ERR_OK || ((rc < 0 || r->class == ERR_STREAM_CUT) && !was_never_sent(a, rc))) {
+		row->flags |= FLAG_ESTIMATED;
+		row->usage.input = cost_tokens_of_bytes(a->request_bytes);
+		row->usage.output = r->output_bytes > 0 || r->class == ERR_OK ? cost_tokens_of_bytes(r->output_bytes) : a->asked_output;
+	}
+	bool any = row->usage.input > 0 || row->usage.output > 0;
+	row->cost_nanousd = any ? cost_of(&row->usage, &row->price) : 0;
+}
+
+static void count_metrics(const struct attempt *a)
+{
+	const struct attempt_row *row = a->row;
+	struct buf b;
+	buf_init(&b, 256);
+	struct str name = a->target->name;
+	buf_add_str(&b, str_sub(name, 0, 120));
+	buf_add_char(&b, '\0');
+	const char *target = b.p;
+	metric_observe_ns(METRIC_CALL_SECONDS, target, (uint64_t)row->total_ms * 1000000);
+	if (a->first_token_ns)
+		metric_observe_ns(METRIC_FIRST_TOKEN, target, a->first_token_ns - a->http.start_ns);
+	if (row->cost_nanousd > 0)
+		metric_add(METRIC_COST, target, row->cost_nanousd);
+	size_t n = b.n - 1;
+	static const char *const types[] = { "input", "cached_input", "output" };
+	const int64_t tokens[] = { row->usage.input, row->usage.cached_input, row->usage.output };
+	for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+		buf_truncate(&b, n);
+		buf_printf(&b, "\x1f%s", types[i]);
+		buf_add_char(&b, '\0');
+		if (tokens[i] > 0)
+			metric_add(METRIC_TOKENS, b.p, tokens[i]);
+	}
+	buf_truncate(&b, n);
+	buf_printf(&b, "\x1f%s", row->code);
+	buf_add_char(&b, '\0');
+	metric_add(METRIC_ATTEMPTS, b.p, 1);
+	buf_done(&b);
+}
+
+static struct str failure_text(struct attempt *a, int rc)
+{
+	if (a->first_token_late)
+		return STR("no first token within timeout.first_token");
+	if (a->result.message.p)
+		return arena_str(&a->job->arena, a->result.message);
+	if (rc < 0 && a->http.err.text[0])
+		return arena_str(&a->job->arena, str_from(a->http.err.text));
+	return (struct str){ NULL, 0 };
+}
+
+static void on_http_done(struct op *op, int http_rc)
+{
+	struct attempt *a = container_of(container_of(op, struct http_call, op), struct attempt, http);
+	struct attempt_row *row = a->row;
+	timer_stop(&a->first_token);
+	give_head(a);
+	if (a->http.status >= 400 && a->http.answer.n > 0)
+		(void)take_piece(a, buf_str(&a->http.answer));
+	int rc = transport_rc(a, http_rc);
+	a->provider->answer_end(a->call, rc, clock_wall_us(), &a->result);
+	a->open = true;
+
+	uint64_t end = a->http.end_ns ? a->http.end_ns : clock_mono_ns();
+	row->total_ms = (int32_t)MIN((end - a->http.start_ns) / 1000000, (uint64_t)INT32_MAX);
+	row->first_token_ms = a->first_token_ns ? (int32_t)((a->first_token_ns - a->http.start_ns) / 1000000) : -1;
+	row->http_status = a->http.status;
+	row->code = a->canceled ? "aborted" : a->result.class == ERR_OK ? "ok" : err_code_name((int)a->result.class);
+	row->message = failure_text(a, rc);
+	count_usage(a, rc);
+	count_metrics(a);
+	op_done(&a->op, a->canceled ? -ERR_CANCELED : 0);
+}
+
+static void on_first_token_late(struct timer *t)
+{
+	struct attempt *a = container_of(t, struct attempt, first_token);
+	a->first_token_late = true;
+	op_cancel(&a->http.op);
+}
+
+static void cancel(struct op *op)
+{
+	struct attempt *a = container_of(op, struct attempt, op);
+	a->canceled = true;
+	op_cancel(&a->http.op);
+}
+
+static void fill_call(struct attempt *a, uint64_t left_ms)
+{
+	const struct conf *c = conf_now();
+	const struct conf_timeouts *t = &a->target->timeouts;
+	struct http_call *h = &a->http;
+	http_call_init(h);
+	h->method = a->request.method;
+	h->url = a->request.url;
+	h->headers = a->request.headers;
+	h->nheaders = a->request.nheaders;
+	h->body = buf_str(&a->request.body);
+	h->connect_ms = (uint32_t)pick_ms(t->connect_ms, c->timeout_connect_ms);
+	h->idle_ms = a->request.streamed ? (uint32_t)pick_ms(t->between_ms, c->timeout_between_ms) : 0;
+	h->total_ms = (uint32_t)MIN((uint64_t)pick_ms(t->total_ms, c->timeout_total_ms), MAX(left_ms, 1));
+	h->body_max = (size_t)c->limits_result_bytes;
+	h->on_data = on_data;
+	h->op.on_done = on_http_done;
+}
+
+int attempt_start(struct attempt *a, struct job *j, const struct conf_target *target, const json_t *request, int number,
+                  struct flow *flow, struct err *err)
+{
+	struct worker *w = j->worker;
+	uint64_t now = loop_now_ms(w->loop);
+	*a = (struct attempt){ .job = j, .target = target, .provider = provider_find(target->provider) };
+	if (!a->provider)
+		return err_set(err, ERR_INTERNAL, "no adapter for provider " STR_FMT, STR_ARG(target->provider));
+	int rc = a->provider->make(target, (int)j->kind, request, &j->arena, &a->request, err);
+	if (rc < 0)
+		return rc;
+	a->request_bytes = (int64_t)a->request.body.n;
+	int64_t asked = json_i64(request, "max_completion_tokens", json_i64(request, "max_tokens", 0));
+	a->asked_output = asked > 0 ? asked : j->kind == JOB_CHAT ? COST_OUTPUT_GUESS : 0;
+	a->call = a->provider->start(target, (int)j->kind, a->request.streamed, (size_t)conf_now()->limits_result_bytes, &j->arena);
+	a->row = arena_new(&j->arena, struct attempt_row);
+	a->row->number = number;
+	a->row->target = target->name;
+	a->row->started_us = clock_wall_us();
+	a->row->first_token_ms = a->row->total_ms = -1;
+	fill_call(a, j->deadline_ms > now ? j->deadline_ms - now : 0);
+	timer_init(&a->first_token, w->loop, on_first_token_late);
+	rc = http_call_start(w->upstream, &a->http, NULL);
+	if (rc < 0) {
+		if (err)
+			*err = a->http.err;
+		http_call_done(&a->http);
+		return rc;
+	}
+	if (a->request.streamed)
+		timer_start(&a->first_token, (uint64_t)pick_ms(target->timeouts.first_ms, conf_now()->timeout_first_ms));
+	op_start(&a->op, flow, "the provider", cancel);
+	return 0;
+}
+
+void attempt_done(struct attempt *a)
+{
+	if (a->open)
+		buf_done(&a->result.result);
+	a->open = false;
+	http_call_done(&a->http);
+}
