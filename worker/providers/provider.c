@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The wire formats by name. */
+#include "worker/providers/provider.h"
+
+#include "worker/providers/openai.h"
+
+static const struct provider *const all[] = { &provider_openai };
+
+const struct provider *provider_find(struct str name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		if (str_eq_z(name, all[i]->name))
+			return all[i];
+	return NULL;
+}
