@@ -86,11 +86,27 @@ static struct str skip_tag(struct str text)
 	return rest.n ? rest : text;
 }
 
+/* "Document:", "The text is:" on a line of its own. */
+static size_t label_bytes(struct str paragraph)
+{
+	static const char *const labels[] = { "document", "text",    "input",	   "contract", "article", "content",
+					      "source",	  "message", "transcript", "context",  "email",	  NULL };
+	struct str rest = paragraph, line;
+	if (!str_split(&rest, '\n', &line))
+		return 0;
+	line = str_trim(line);
+	if (line.n == 0 || line.n > 80 || line.p[line.n - 1] != ':')
+		return 0;
+	/* A line that is all of its paragraph introduces what follows, whatever its words. */
+	return !rest.p || text_has_word(line, labels) ? (size_t)(line.p + line.n - paragraph.p) : 0;
+}
+
 /* How many bytes of the paragraph are instruction: all of it, up to a colon ("Summarise: the text…"), or none. */
 static size_t asked_bytes(struct str paragraph)
 {
-	if (paragraph.n > 0 && paragraph.n <= 80 && paragraph.p[paragraph.n - 1] == ':' && str_find_char(paragraph, '\n') < 0)
-		return paragraph.n;
+	size_t label = label_bytes(paragraph);
+	if (label > 0)
+		return label;
 	if (!starts_by_asking(paragraph))
 		return 0;
 	struct str line = paragraph;

@@ -9,6 +9,7 @@
  */
 #include "cli/simulator/schema_fill.h"
 
+#include <ctype.h>
 #include <string.h>
 
 #include "cli/simulator/patterns.h"
@@ -17,6 +18,7 @@
 #define ITEMS_DEFAULT 5
 #define ITEMS_MAX 1000
 #define STRING_MAX 65536
+#define ENUM_MAX 64 /* values looked for in the text */
 
 static json_t *fill_value(struct fill *f, const json_t *schema, const struct hint *h, int depth);
 
@@ -80,6 +82,24 @@ static struct str type_of(const json_t *schema)
 	return json_object_get(schema, "items") ? STR("array") : STR("string");
 }
 
+/* How often the text holds want as whole words; at most 100. */
+static size_t occurrences(struct str text, struct str want)
+{
+	size_t n = 0;
+	want = str_sub(want, 0, 64);
+	while (want.n > 0 && n < 100) {
+		ssize_t at = str_find_nocase(text, want);
+		if (at < 0)
+			break;
+		char before = at > 0 ? text.p[at - 1] : ' ';
+		size_t end = (size_t)at + want.n;
+		char after = end < text.n ? text.p[end] : ' ';
+		n += !isalnum((unsigned char)before) && !isalnum((unsigned char)after);
+		text = str_sub(text, end, text.n);
+	}
+	return n;
+}
+
 /* The value that the text speaks of most; the first when it speaks of none. */
 static json_t *choose(struct fill *f, const json_t *values)
 {
@@ -87,10 +107,7 @@ static json_t *choose(struct fill *f, const json_t *values)
 	json_t *best = json_array_get(values, 0), *one;
 	size_t i, most = 0;
 	json_array_foreach(values, i, one) {
-		struct str want = str_sub(json_str_of(one), 0, 64), rest = text;
-		size_t n = 0;
-		for (ssize_t at; i < 64 && want.n > 0 && n < 100 && (at = str_find_nocase(rest, want)) >= 0; n++)
-			rest = str_sub(rest, (size_t)at + want.n, rest.n);
+		size_t n = i < ENUM_MAX ? occurrences(text, json_str_of(one)) : 0;
 		if (n > most) {
 			most = n;
 			best = one;
@@ -228,8 +245,7 @@ static void add_chosen(struct fill *f, json_t *out, const json_t *values, size_t
 	json_t *one;
 	size_t i;
 	json_array_foreach(values, i, one) {
-		if (json_array_size(out) < n && json_is_string(one) && i < 64 &&
-		    str_find_nocase(f->doc->body, json_str_of(one)) >= 0)
+		if (json_array_size(out) < n && i < ENUM_MAX && occurrences(f->doc->body, json_str_of(one)) > 0)
 			json_array_append(out, one);
 	}
 }

@@ -29,7 +29,7 @@ bool hint_is(const struct hint *h, const char *const *starts)
 
 bool sentence_is_duty(const struct sentence *s)
 {
-	static const char *const words[] = { "must", "shall", "required", "requires", "obligat", "oblig", "prohibit", "agree", "responsible", NULL };
+	static const char *const words[] = { "must", "shall", "required", "requires", "oblig", "prohibit", "agrees", "responsible", NULL };
 	return text_has_word(s->text, words) || str_find_nocase(s->text, STR("may not")) >= 0 ||
 	       str_find_nocase(s->text, STR("provided that")) >= 0;
 }
@@ -224,8 +224,10 @@ double fill_number(struct fill *f, const struct hint *h)
 	size_t place;
 	if (hint_is(h, of_year) || hint_is(h, of_dates))
 		return find_date(&text, &found) ? found.year : 0;
-	if (hint_is(h, of_words))
-		return (double)word_count(text);
+	if (hint_is(h, of_words)) {
+		size_t words = word_count(text);
+		return (double)words;
+	}
 	if (hint_is(h, of_sentences))
 		return (double)f->doc->nsentences;
 	if (hint_is(h, of_share))

@@ -35,7 +35,7 @@ static bool leans_on_another(struct str s)
 }
 
 /* Words of sentences that grant, forbid, decide or conclude. */
-static const char *const says_something[] = { "grant",	   "must",   "permit", "require", "prohibit", "agree",	 "warrant", "liab", "purpose",
+static const char *const says_something[] = { "grant",	   "must",   "permit", "require", "prohibit", "agrees", "warrant", "liab", "purpose",
 					      "intended", "conclu", "decid",  "propos",  "result",   "terminat", "important", NULL };
 
 /* How good a sentence looks, apart from its words: 1 is plain. */
