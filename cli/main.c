@@ -35,6 +35,7 @@ ABSENT(simulator_main, "the simulator")
 #include "cli/up.h"
 #else
 ABSENT(up_main, "`up`")
+ABSENT(sample_main, "`sample`")
 #endif
 #if !__has_include("cli/key.c")
 ABSENT(key_main, "`key`")
@@ -67,6 +68,7 @@ static const struct command {
 	{ "submit", "Submit jobs: one, a file each, or a whole NDJSON file", submit_main, false },
 	{ "jobs", "List, show, cancel and retry jobs", jobs_main, false },
 	{ "batch", "Show, cancel and retry a batch, or print its results", batch_main, false },
+	{ "sample", "Run a batch of real documents through the service", sample_main, false },
 	{ "watch", "Follow a job or a batch until it ends", watch_main, false },
 	{ "version", "Print the version", version_main, false },
 	{ "help", "Show this, or the help of a command", help_main, true },

@@ -16,11 +16,12 @@
  */
 #include "cli/migrate.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "migrations.h"
+#include "cli/exit.h"
+#include "cli/options.h"
 #include "cli/place.h"
 #include "common/arena.h"
 #include "common/buf.h"
@@ -190,73 +191,71 @@ static int print_status(const char *url, struct err *err)
 	return rc < 0 ? rc : pending;
 }
 
-static const char usage[] =
-    "usage: millrace migrate [--database-url URL] [--config FILE] [--dir DIR] [--status]\n\n"
-    "Brings the database to this program's schema. The database is the one given, or the configuration's\n"
-    "(database.url, MILLRACE_DATABASE_URL), or that of the `millrace up` running in DIR (.millrace).\n\n"
-    "  --status   list applied and pending migrations and change nothing; exit status 1 when some are pending\n";
-
 static int fail(const struct err *err)
 {
 	fprintf(stderr, "millrace migrate: %s\n", err->text);
-	return 2;
+	return err->code == ERR_DATABASE || err->code == ERR_CONFIG ? CLI_EXIT_UNREACHABLE : CLI_EXIT_FAILED;
 }
 
-int migrate_main(int argc, char **argv)
+static int run(const char *url, bool status_only)
 {
-	static const struct option options[] = {
-		{ "database-url", required_argument, NULL, 'u' },
-		{ "config", required_argument, NULL, 'c' },
-		{ "dir", required_argument, NULL, 'd' },
-		{ "status", no_argument, NULL, 's' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
-	struct place place = { .dir = PLACE_DIR };
-	bool status = false;
-	for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-		switch (c) {
-		case 'u':
-			place.database_url = optarg;
-			break;
-		case 'c':
-			place.config = optarg;
-			break;
-		case 'd':
-			place.dir = optarg;
-			break;
-		case 's':
-			status = true;
-			break;
-		case 'h':
-			fputs(usage, stdout);
-			return 0;
-		default:
-			fputs(usage, stderr);
-			return 2;
-		}
-	}
-	if (optind < argc) {
-		fputs(usage, stderr);
-		return 2;
-	}
-
 	struct err err = { 0 };
-	struct arena arena;
-	arena_init(&arena, 1 << 20);
-	const char *url = NULL;
-	int applied = 0, rc = place_database_url(&place, &arena, &url, &err);
-	if (rc >= 0)
-		rc = status ? print_status(url, &err) : migrate_run(url, &applied, &err);
-	arena_done(&arena);
+	int applied = 0;
+	int rc = status_only ? print_status(url, &err) : migrate_run(url, &applied, &err);
 	if (rc < 0)
 		return fail(&err);
-	if (status)
-		return rc > 0;
+	if (status_only)
+		return rc > 0 ? CLI_EXIT_FAILED : CLI_EXIT_OK;
 	if (applied)
 		printf("applied %d migration%s; the schema is at %d\n", applied, applied == 1 ? "" : "s",
 		       migrate_latest());
 	else
 		printf("nothing to do; the schema is at %d\n", migrate_latest());
-	return 0;
+	return CLI_EXIT_OK;
+}
+
+int migrate_main(int argc, char **argv)
+{
+	struct place place = { .dir = PLACE_DIR };
+	bool status = false;
+	const struct cli_option options[] = {
+		{ .name = "database-url",
+		  .arg = "URL",
+		  .kind = CLI_STR,
+		  .target = &place.database_url,
+		  .help = "The database" },
+		{ .name = "config",
+		  .arg = "FILE",
+		  .kind = CLI_STR,
+		  .target = &place.config,
+		  .help = "Take database.url from this configuration (MILLRACE_DATABASE_URL goes before it)" },
+		{ .name = "dir",
+		  .arg = "DIR",
+		  .kind = CLI_STR,
+		  .target = &place.dir,
+		  .help = "Else the database of the `millrace up` that runs in DIR (.millrace)" },
+		{ .name = "status",
+		  .kind = CLI_FLAG,
+		  .target = &status,
+		  .help = "List what is applied and what is pending, and change nothing; exit status 1 when something "
+		          "is pending" },
+		{ .name = NULL },
+	};
+	const struct cli_command cmd = {
+		.name = "migrate",
+		.usage = "[options]",
+		.summary = "Brings the database to this program's schema.",
+		.options = options,
+	};
+	struct cli_args args;
+	struct err err = { 0 };
+	struct arena arena;
+	const char *url = NULL;
+	int rc;
+	if (!cli_parse(&cmd, argc, argv, &args, &rc))
+		return rc;
+	arena_init(&arena, 1 << 20);
+	rc = place_database_url(&place, &arena, &url, &err) < 0 ? fail(&err) : run(url, status);
+	arena_done(&arena);
+	return rc;
 }

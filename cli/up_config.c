@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The default configuration follows the environment: a server named by MILLRACE_BASE_URL, OpenAI where there is a key
+ * for it, else the simulator, so that `make run` works on a machine without keys and without a network. It is written
+ * anew by each run, since the environment may have changed; a file that somebody edited is left alone (its hash is kept
+ * beside it to tell). Secrets are never in the file: it refers to the environment, which the api and the worker
+ * inherit.
+ *
+ * The simulator's address changes from run to run, so the file refers to MILLRACE_SIMULATOR_URL, which `up` sets; a
+ * file given with
+ * --config may do so too and gets a simulator by it.
+ */
+#include "cli/up_config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/buf.h"
+#include "common/crypto.h"
+#include "common/file.h"
+
+#define CONFIG_MAX          (16 << 20)
+#define SIMULATOR_REFERENCE "${MILLRACE_SIMULATOR_URL}"
+#define OPENAI_PRICE        "{\"input\": \"0.15\", \"cached_input\": \"0.075\", \"output\": \"0.60\"}"
+
+static const char simulator_text[] =
+    "{\n"
+    "  \"targets\": {\n"
+    "    \"sim\": {\n"
+    "      \"provider\": \"openai\",\n"
+    "      \"model\": \"sim-extract\",\n"
+    "      \"base_url\": \"" SIMULATOR_REFERENCE "/v1\",\n"
+    "      \"api_key\": \"sk-simulator\",\n"
+    "      \"price\": " OPENAI_PRICE "\n"
+    "    }\n"
+    "  },\n"
+    "  \"routes\": {\"default\": {\"targets\": [\"sim\"]}},\n"
+    "  \"models\": {\"*\": {\"provider\": \"openai\", \"base_url\": \"" SIMULATOR_REFERENCE
+    "/v1\", \"api_key\": \"sk-simulator\"}}\n"
+    "}\n";
+
+static const char openai_text[] = "{\n"
+                                  "  \"targets\": {\n"
+                                  "    \"openai/gpt-4o-mini\": {\n"
+                                  "      \"provider\": \"openai\",\n"
+                                  "      \"model\": \"gpt-4o-mini\",\n"
+                                  "      \"base_url\": \"https://api.openai.com/v1\",\n"
+                                  "      \"api_key\": \"${OPENAI_API_KEY}\",\n"
+                                  "      \"price\": " OPENAI_PRICE "\n"
+                                  "    }\n"
+                                  "  },\n"
+                                  "  \"routes\": {\"default\": {\"targets\": [\"openai/gpt-4o-mini\"]}},\n"
+                                  "  \"models\": {\"*\": {\"provider\": \"openai\", \"base_url\": "
+                                  "\"https://api.openai.com/v1\", \"api_key\": \"${OPENAI_API_KEY}\"}}\n"
+                                  "}\n";
+
+static bool is_given(const char *z)
+{
+	return z && *z;
+}
+
+enum up_provider up_config_choose(const struct up_environment *e, bool force_simulator)
+{
+	if (force_simulator)
+		return UP_PROVIDER_SIMULATOR;
+	if (is_given(e->base_url))
+		return UP_PROVIDER_SERVER;
+	return is_given(e->openai_key) ? UP_PROVIDER_OPENAI : UP_PROVIDER_SIMULATOR;
+}
+
+/* Model and key are there only when the environment has them: a reference to nothing is a mistake. */
+static struct str server_text(struct arena *a, const struct up_environment *e)
+{
+	const char *model = is_given(e->model) ? "${MILLRACE_MODEL}" : "default";
+	const char *key = is_given(e->upstream_key) ? ", \"api_key\": \"${MILLRACE_API_KEY_UPSTREAM}\"" : "";
+	return arena_printf(
+	    a,
+	    "{\n"
+	    "  \"targets\": {\n"
+	    "    \"upstream\": {\"provider\": \"openai\", \"model\": \"%s\", \"base_url\": "
+	    "\"${MILLRACE_BASE_URL}\"%s}\n"
+	    "  },\n"
+	    "  \"routes\": {\"default\": {\"targets\": [\"upstream\"]}},\n"
+	    "  \"models\": {\"*\": {\"provider\": \"openai\", \"base_url\": \"${MILLRACE_BASE_URL}\"%s}}\n"
+	    "}\n",
+	    model, key, key);
+}
+
+struct str up_config_text(struct arena *a, enum up_provider provider, const struct up_environment *e)
+{
+	switch (provider) {
+	case UP_PROVIDER_SIMULATOR:
+		return str_from(simulator_text);
+	case UP_PROVIDER_OPENAI:
+		return str_from(openai_text);
+	case UP_PROVIDER_SERVER:
+		return server_text(a, e);
+	}
+	assert(!"a provider without a text");
+	return STR("");
+}
+
+bool up_config_wants_simulator(struct str text)
+{
+	return str_find(text, STR(SIMULATOR_REFERENCE)) >= 0;
+}
+
+static const char *provider_name(struct arena *a, enum up_provider provider, const struct up_environment *e)
+{
+	switch (provider) {
+	case UP_PROVIDER_SIMULATOR:
+		return "the simulator (no key is set)";
+	case UP_PROVIDER_OPENAI:
+		return "OpenAI (OPENAI_API_KEY), gpt-4o-mini";
+	case UP_PROVIDER_SERVER:
+		return arena_printf(a, "%s", e->base_url).p;
+	}
+	return "";
+}
+
+static struct str hash_of(struct arena *a, struct str text)
+{
+	uint8_t hash[SHA256_LEN];
+	struct buf b;
+	buf_init(&b, 128);
+	crypto_sha256(text, hash);
+	crypto_hex(&b, (struct str){ (const char *)hash, sizeof(hash) });
+	struct str s = arena_str(a, buf_str(&b));
+	buf_done(&b);
+	return s;
+}
+
+/* Whether the file is not as we wrote it last. */
+static bool is_edited(const char *path, const char *hash_path, struct arena *a, struct str *ret_text)
+{
+	struct str known;
+	if (file_read(path, CONFIG_MAX, a, ret_text, NULL) < 0)
+		return false;
+	return file_read(hash_path, 1024, a, &known, NULL) < 0 || !str_eq(str_trim(known), hash_of(a, *ret_text));
+}
+
+static int prepare_default(const char *dir, bool force_simulator, struct arena *a, struct up_config *ret,
+                           struct err *err)
+{
+	const struct up_environment e = { getenv("MILLRACE_BASE_URL"), getenv("MILLRACE_API_KEY_UPSTREAM"),
+		                          getenv("MILLRACE_MODEL"), getenv("OPENAI_API_KEY") };
+	const char *path = arena_printf(a, "%s/config.json", dir).p;
+	const char *hash_path = arena_printf(a, "%s/config.written", dir).p;
+	struct str text;
+	ret->path = path;
+	if (is_edited(path, hash_path, a, &text)) {
+		ret->provider = arena_printf(a, "%s (changed by hand; kept)", path).p;
+		ret->simulator = force_simulator || up_config_wants_simulator(text);
+		return 0;
+	}
+	enum up_provider provider = up_config_choose(&e, force_simulator);
+	text = up_config_text(a, provider, &e);
+	ret->provider = provider_name(a, provider, &e);
+	ret->simulator = provider == UP_PROVIDER_SIMULATOR;
+	/* A crash between the two makes the file look edited: it is kept, and said so, which can be seen and mended. */
+	int rc = file_write(hash_path, 0600, hash_of(a, text), err);
+	return rc < 0 ? rc : file_write(path, 0600, text, err);
+}
+
+int up_config_prepare(const char *dir, const char *given, bool force_simulator, struct arena *a, struct up_config *ret,
+                      struct err *err)
+{
+	if (!given)
+		return prepare_default(dir, force_simulator, a, ret, err);
+	struct str text;
+	int rc = file_read(given, CONFIG_MAX, a, &text, err);
+	if (rc < 0)
+		return rc;
+	char *real = realpath(given, NULL);
+	if (!real)
+		return err_set(err, ERR_IO, "%s: %s", given, strerror(errno));
+	ret->path = ret->provider = arena_strz(a, str_from(real));
+	ret->simulator = force_simulator || up_config_wants_simulator(text);
+	free(real);
+	return 0;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which configuration `millrace up` runs with, and the default one that it writes. */
+#ifndef MR_CLI_UP_CONFIG_H
+#define MR_CLI_UP_CONFIG_H
+
+#include "common/arena.h"
+#include "common/err.h"
+
+enum up_provider {
+	UP_PROVIDER_SIMULATOR, /* nothing is known: rehearsal, no cost */
+	UP_PROVIDER_OPENAI,    /* OPENAI_API_KEY */
+	UP_PROVIDER_SERVER,    /* MILLRACE_BASE_URL: any server that speaks OpenAI's form */
+};
+
+/* What the environment says, NULL or "" when it says nothing. */
+struct up_environment {
+	const char *base_url;     /* MILLRACE_BASE_URL */
+	const char *upstream_key; /* MILLRACE_API_KEY_UPSTREAM */
+	const char *model;        /* MILLRACE_MODEL */
+	const char *openai_key;   /* OPENAI_API_KEY */
+};
+
+/* MILLRACE_BASE_URL is meant for us, so it goes before OPENAI_API_KEY, which many environments have anyway. */
+enum up_provider up_config_choose(const struct up_environment *e, bool force_simulator);
+/* The text of the default configuration, in a; secrets stay references to the environment. */
+struct str up_config_text(struct arena *a, enum up_provider provider, const struct up_environment *e);
+/* Whether a configuration's text wants a simulator to be started. */
+bool up_config_wants_simulator(struct str text);
+
+struct up_config {
+	const char *path;     /* absolute */
+	bool simulator;       /* start one */
+	const char *provider; /* for people: "OpenAI", "the simulator", …; the file's name when it was given */
+};
+
+/*
+ * given: --config or NULL. Without it DIR/config.json is written, unless it was changed by hand since it was written
+ * last. The texts live in a.
+ */
+int up_config_prepare(const char *dir, const char *given, bool force_simulator, struct arena *a, struct up_config *ret,
+                      struct err *err);
+
+#endif

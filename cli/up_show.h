@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What people see of `millrace up`: a line per start-up step, complaints with the end of the log, and how to go on. */
+#ifndef MR_CLI_UP_SHOW_H
+#define MR_CLI_UP_SHOW_H
+
+#include "cli/term.h"
+#include "common/err.h"
+
+struct up_show {
+	struct term term;     /* standard output */
+	FILE *complaints;     /* standard error as it was at the start: fd 2 may be the log file by now */
+	const char *log_file; /* NULL: the log goes to standard error */
+	off_t log_start;      /* where this run begins in it */
+	uint64_t step_ns;     /* when the current step began */
+};
+
+void up_show_init(struct up_show *s);
+/* From here on standard error (of the children too) is this file; NULL leaves it. */
+int up_show_open_log(struct up_show *s, const char *log_file, struct err *err);
+void up_show_done(struct up_show *s);
+
+/* A step begins. */
+void up_show_begin(struct up_show *s);
+/* One line for a thing that is done, with the time since its step began. */
+void up_show_step(const struct up_show *s, const char *what, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* The last lines that were logged in this run, then "millrace up: why". */
+void up_show_failure(const struct up_show *s, const char *why);
+/* URL, key and a command to paste; on a pipe a line without secrets. */
+void up_show_usage(const struct up_show *s, const char *url, const char *key, const char *ready_path);
+
+#endif
