@@ -324,6 +324,11 @@ const struct conf *conf_now(void)
 	return now;
 }
 
+struct conf *conf_now_ref(void)
+{
+	return conf_ref(now);
+}
+
 void conf_set_now(struct conf *c)
 {
 	struct conf *old = now;

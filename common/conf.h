@@ -89,6 +89,8 @@ void conf_unref(struct conf *c);
 
 /* The process's snapshot; borrowed until the next turn of the loop unless ref'ed. */
 const struct conf *conf_now(void);
+/* The same with a reference of the caller's. */
+struct conf *conf_now_ref(void);
 void conf_set_now(struct conf *c); /* takes the reference; the old one is unref'ed */
 /* Reads again: new settings marked RELOAD and all targets and routes; the others keep their running values (named in *ret_ignored, comma-separated). */
 int conf_reload(struct arena *a, struct str *ret_ignored, struct conf_mistake **ret_mistakes, size_t *ret_n);

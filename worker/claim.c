@@ -72,7 +72,7 @@ static struct job *job_from_row(struct worker *w, const struct db_query *q, int 
 	j->priority = (int)db_get_int(q, row, C_PRIORITY);
 	j->attempts = (int)db_get_int(q, row, C_ATTEMPTS);
 	j->interruptions = (int)db_get_int(q, row, C_INTERRUPTIONS);
-	j->kind = (enum job_kind)db_get_int(q, row, C_KIND);
+	j->kind = db_get_int(q, row, C_KIND) == JOB_EMBEDDINGS ? JOB_EMBEDDINGS : JOB_CHAT;
 	j->form = (int)db_get_int(q, row, C_FORM);
 	j->max_attempts = (int)db_get_int(q, row, C_MAX_ATTEMPTS);
 	j->route = arena_str(&j->arena, db_get_str(q, row, C_ROUTE));

@@ -328,7 +328,7 @@ void execution_start(struct job *j)
 {
 	struct execution *x = arena_new(&j->arena, struct execution);
 	j->execution = x;
-	x->conf = conf_ref((struct conf *)(uintptr_t)conf_now());
+	x->conf = conf_now_ref();
 	arena_defer(&j->arena, drop_body, x);
 	flow_start(&j->flow, "job", steps, execution_over);
 }
