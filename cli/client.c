@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "cli/exit.h"
+#include "cli/term.h"
 #include "common/arena.h"
 #include "common/clock.h"
 #include "common/crypto.h"
@@ -129,6 +130,21 @@ int client_open(const struct client_cfg *cfg, struct client **ret, struct err *e
 	return 0;
 }
 
+int client_open_for(const struct client_cfg *cfg, const char *command, struct client **ret)
+{
+	struct err err = { 0 };
+	if (client_open(cfg, ret, &err) == 0)
+		return 0;
+	fprintf(stderr, "millrace %s: %s\n", command, err.text);
+	return CLI_EXIT_UNREACHABLE;
+}
+
+bool client_is_id(const char *text)
+{
+	size_t n = strlen(text);
+	return n > 0 && n < 128 && strspn(text, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-") == n;
+}
+
 static void on_closed(void *arg)
 {
 	struct client *c = arg;
@@ -218,7 +234,7 @@ static int judge(struct run *run, const struct http_call *call)
 	if (e == ERR_OK)
 		e = a->status == 404 ? ERR_NOT_FOUND : a->status == 429 ? ERR_RATE_LIMITED : a->status == 503 ? ERR_OVERLOADED : ERR_INVALID;
 	if (detail.n)
-		return err_set_at(&a->err, e, arena_strz(&run->client->arena, json_str(a->body, "param")), STR_FMT, STR_ARG(detail));
+		return err_set(&a->err, e, STR_FMT, STR_ARG(detail));
 	return err_set(&a->err, e, "the service answered with status %d", a->status);
 }
 
@@ -259,10 +275,16 @@ static int try_once(struct run *run)
 	struct client_answer *a = run->answer;
 	struct http_header headers[4];
 	struct http_call call;
+	_cleanup_(buf_done) struct buf url; /* not in the client's arena: a long watch makes many calls */
+	buf_init(&url, 65536);
+	buf_printf(&url, STR_FMT STR_FMT, STR_ARG(c->url), STR_ARG(r->path));
+	buf_add_char(&url, 0);
+	if (buf_failed(&url))
+		return err_set(&a->err, ERR_URI_TOO_LONG, "the request's path is too long");
 	uint64_t now = clock_mono_ms();
 	http_call_init(&call);
 	call.method = r->method;
-	call.url = arena_printf(&c->arena, STR_FMT STR_FMT, STR_ARG(c->url), STR_ARG(r->path)).p;
+	call.url = url.p;
 	call.headers = headers;
 	call.nheaders = make_headers(run, headers);
 	call.body = r->body;
@@ -355,16 +377,17 @@ static int exit_of(const struct client_answer *a)
 	return a->err.code == ERR_TIMEOUT ? CLI_EXIT_TIMEOUT : CLI_EXIT_UNREACHABLE;
 }
 
-int client_complain(const struct client *c, const char *command, const struct client_answer *a)
+int client_complain(struct client *c, const char *command, const struct client_answer *a)
 {
-	struct str title = json_str(a->body, "title"), code = json_str(a->body, "code"), param = json_str(a->body, "param");
-	struct str id = json_str(a->body, "request_id");
+	struct arena *m = &c->arena;
+	struct str title = term_safe(m, json_str(a->body, "title")), code = term_safe(m, json_str(a->body, "code"));
+	struct str param = term_safe(m, json_str(a->body, "param")), id = term_safe(m, json_str(a->body, "request_id"));
 	if (id.n == 0)
-		id = str_from(a->request_id);
+		id = term_safe(m, str_from(a->request_id));
 	fprintf(stderr, "millrace %s: ", command);
 	if (title.n)
 		fprintf(stderr, STR_FMT ": ", STR_ARG(title));
-	fprintf(stderr, "%s", a->err.text);
+	fprintf(stderr, STR_FMT, STR_ARG(term_safe(m, str_from(a->err.text))));
 	if (param.n)
 		fprintf(stderr, " (at " STR_FMT ")", STR_ARG(param));
 	if (code.n || id.n)

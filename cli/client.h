@@ -28,6 +28,12 @@ struct client_cfg {
 	{ .name = "timeout", .arg = "TIME", .kind = CLI_MS, .target = &(cfg)->timeout_ms, .min = 1,                     \
 	  .max = 30 * 24 * 3600 * INT64_C(1000), .help = "Give up after so long (exit status 5)" }
 
+/* Whether text can be an id ("job_019…"): nothing that would change a path. */
+bool client_is_id(const char *text);
+
+/* As client_open, with the complaint on standard error: 0, or an exit status. */
+int client_open_for(const struct client_cfg *cfg, const char *command, struct client **ret);
+
 /* 0, or -ERR_CONFIG when no URL is known. */
 int client_open(const struct client_cfg *cfg, struct client **ret, struct err *err);
 void client_close(struct client *c); /* accepts NULL */
@@ -59,7 +65,7 @@ int client_call(struct client *c, const struct client_request *r, struct client_
 void client_answer_done(struct client_answer *a); /* safe on a zeroed answer */
 
 /* Prints why a call failed on standard error ("millrace submit: title: detail (at /request/…) [code, request id]"); returns the exit status. */
-int client_complain(const struct client *c, const char *command, const struct client_answer *a);
+int client_complain(struct client *c, const char *command, const struct client_answer *a);
 
 /* Ctrl-C: client_call and client_sleep return -ERR_CANCELED from then on. */
 bool client_is_interrupted(const struct client *c);

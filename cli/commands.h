@@ -6,5 +6,10 @@
 int check_config_main(int argc, char **argv);
 int docs_main(int argc, char **argv);
 int worker_main(int argc, char **argv); /* declared here, since the room worker/ knows no command lines */
+int key_main(int argc, char **argv);
+int submit_main(int argc, char **argv);
+int jobs_main(int argc, char **argv);
+int batch_main(int argc, char **argv);
+int watch_main(int argc, char **argv);
 
 #endif

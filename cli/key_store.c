@@ -41,7 +41,8 @@ int key_store_create(struct db_sync *db, const struct key_wish *w, struct auth_k
 	make_webhook_secret(&secret);
 	crypto_hex(&hex, (struct str){ (const char *)hash, sizeof(hash) });
 	buf_add_char(&hex, 0);
-	buf_printf(&expires, "%lld%c", (long long)w->expires_ms, 0);
+	buf_add_i64(&expires, w->expires_ms);
+	buf_add_char(&expires, 0);
 	const char *params[] = { w->tenant, secret.p, prefix, hex.p, w->name ? w->name : "", w->is_admin ? "true" : "false",
 				 w->expires_ms ? expires.p : NULL };
 	int rc = db_sync_query(db, sql, ARRAY_LEN(params), params, err);
@@ -49,14 +50,14 @@ int key_store_create(struct db_sync *db, const struct key_wish *w, struct auth_k
 	buf_done(&secret);
 	buf_done(&hex);
 	buf_done(&expires);
-	if (rc)
+	if (rc < 0)
 		crypto_wipe(ret, sizeof(*ret));
-	return rc;
+	return MIN(rc, 0);
 }
 
 int key_store_revoke(struct db_sync *db, const char *prefix, struct err *err)
 {
 	static const char sql[] = "update api_key set revoked_at = coalesce(revoked_at, now()) where prefix = $1 returning prefix";
 	int rc = db_sync_query(db, sql, 1, &prefix, err);
-	return rc ? rc : db_sync_rows(db) > 0 ? 1 : 0;
+	return rc < 0 ? rc : db_sync_rows(db) > 0 ? 1 : 0;
 }

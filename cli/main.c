@@ -37,17 +37,6 @@ ABSENT(simulator_main, "the simulator")
 ABSENT(up_main, "`up`")
 ABSENT(sample_main, "`sample`")
 #endif
-#if !__has_include("cli/key.c")
-ABSENT(key_main, "`key`")
-#endif
-#if !__has_include("cli/submit.c")
-ABSENT(submit_main, "`submit`")
-#endif
-#if !__has_include("cli/jobs.c")
-ABSENT(jobs_main, "`jobs`")
-ABSENT(batch_main, "`batch`")
-ABSENT(watch_main, "`watch`")
-#endif
 
 static int version_main(int argc, char **argv);
 static int help_main(int argc, char **argv);

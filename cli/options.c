@@ -207,3 +207,36 @@ bool cli_parse(const struct cli_command *cmd, int argc, char **argv, struct cli_
 	*ret_args = args;
 	return true;
 }
+
+/* --- commands of commands --- */
+
+static void print_subs(FILE *out, const char *name, const char *summary, const struct cli_sub *subs, size_t n)
+{
+	fprintf(out, "%s\n\nUsage: millrace %s COMMAND [options]\n\nCommands:\n", summary, name);
+	for (size_t i = 0; i < n; i++)
+		fprintf(out, "  %-14s%s\n", subs[i].name, subs[i].summary);
+	fprintf(out, "\n`millrace %s COMMAND --help` shows the options.\n", name);
+}
+
+int cli_dispatch(const char *name, const char *summary, const struct cli_sub *subs, size_t n, int argc, char **argv)
+{
+	if (argc < 2) {
+		print_subs(stderr, name, summary, subs, n);
+		return CLI_EXIT_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+		print_subs(stdout, name, summary, subs, n);
+		return CLI_EXIT_OK;
+	}
+	struct nearest nearest;
+	nearest_init(&nearest, str_from(argv[1]));
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(subs[i].name, argv[1]) == 0)
+			return subs[i].fn(argc - 1, argv + 1);
+		nearest_try(&nearest, str_from(subs[i].name));
+	}
+	struct str best = nearest_get(&nearest);
+	if (best.p)
+		return cli_usage_error(name, "there is no command \"%s\"; did you mean \"" STR_FMT "\"?", argv[1], STR_ARG(best));
+	return cli_usage_error(name, "there is no command \"%s\"", argv[1]);
+}

@@ -63,6 +63,13 @@ struct cli_args {
  */
 bool cli_parse(const struct cli_command *cmd, int argc, char **argv, struct cli_args *ret_args, int *ret_exit);
 
+/* A command of commands ("jobs list"): runs the one that argv[1] names, with argv[0] being its name. */
+struct cli_sub {
+	const char *name, *summary;
+	int (*fn)(int argc, char **argv);
+};
+int cli_dispatch(const char *name, const char *summary, const struct cli_sub *subs, size_t n, int argc, char **argv);
+
 /* "millrace NAME: text" and a line that names --help on standard error; returns the exit status for a wrong command line. */
 int cli_usage_error(const char *name, const char *fmt, ...) PRINTF_LIKE(2, 3);
 

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `millrace jobs list|show|cancel|retry`. A list is fetched page by page and shown as one table; cancel and retry take several ids and go on after one
+ * that fails, so that the exit status is that of the worst.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/client.h"
+#include "cli/commands.h"
+#include "cli/exit.h"
+#include "cli/show.h"
+#include "common/clock.h"
+
+#define PAGE 100
+
+/* --- list --- */
+
+struct list_wish {
+	struct client_cfg client;
+	const char *status, *batch, *route, *user;
+	int64_t limit;
+	bool json;
+};
+
+/* %XX for all but what a query may hold anywhere. */
+static void add_query(struct buf *b, const char *name, const char *value)
+{
+	if (!value)
+		return;
+	buf_printf(b, "&%s=", name);
+	for (const char *p = value; *p; p++) {
+		if (strchr("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.~", *p))
+			buf_add_char(b, *p);
+		else
+			buf_printf(b, "%%%02X", (unsigned)(unsigned char)*p);
+	}
+}
+
+static int fetch_page(struct client *c, const struct list_wish *w, int64_t want, struct str after, struct client_answer *a)
+{
+	_cleanup_(buf_done) struct buf path;
+	buf_init(&path, 16384);
+	buf_printf(&path, "/v1/jobs?limit=%lld", (long long)MIN(want, (int64_t)PAGE));
+	add_query(&path, "status", w->status);
+	add_query(&path, "batch_id", w->batch);
+	add_query(&path, "route", w->route);
+	add_query(&path, "user", w->user);
+	if (after.n)
+		buf_printf(&path, "&after=" STR_FMT, STR_ARG(after));
+	const struct client_request r = { .method = "GET", .path = buf_str(&path) };
+	return client_call(c, &r, a);
+}
+
+static void add_row(struct term_table *t, struct arena *a, const json_t *job)
+{
+	_cleanup_(buf_done) struct buf age;
+	struct str target = json_str(json_get(job, "served_by"), "target"), code = json_str(json_get(job, "error"), "code");
+	buf_init(&age, 64);
+	term_ago(&age, json_str(job, "created_at"), clock_wall_us());
+	const struct str cells[] = {
+		json_str(job, "id"),
+		json_str(job, "status"),
+		json_str(job, "route"),
+		buf_str(&age),
+		arena_printf(a, "%lld", (long long)json_i64(job, "attempts", 0)),
+		show_is_ended(job) ? show_cost(a, job) : STR("-"),
+		code.n ? code : target,
+	};
+	term_table_add(t, cells);
+}
+
+static int list(struct client *c, const struct list_wish *w, struct arena *a)
+{
+	static const struct term_column columns[] = {
+		{ .title = "JOB" },		      { .title = "STATUS", .status = true },
+		{ .title = "ROUTE", .shrink = true }, { .title = "CREATED" },
+		{ .title = "TRIES", .right = true },  { .title = "COST", .right = true },
+		{ .title = "TARGET OR ERROR", .shrink = true }, { .title = NULL },
+	};
+	struct term term;
+	struct term_table table;
+	struct str after = { NULL, 0 };
+	int64_t got = 0;
+	bool more = true;
+	term_init(&term, stdout);
+	term_table_init(&table, a, columns);
+	while (more && got < w->limit) {
+		struct client_answer answer;
+		size_t i;
+		json_t *job;
+		if (fetch_page(c, w, w->limit - got, after, &answer)) {
+			int rc = client_complain(c, "jobs list", &answer);
+			client_answer_done(&answer);
+			return rc;
+		}
+		const json_t *data = json_get(answer.body, "data");
+		json_array_foreach(data, i, job) {
+			if (w->json)
+				show_json(stdout, job);
+			else
+				add_row(&table, a, job);
+		}
+		got += (int64_t)json_array_size(data);
+		more = json_bool(answer.body, "has_more", false) && json_array_size(data) > 0;
+		after = arena_str(a, json_str(answer.body, "last_id"));
+		more = more && after.n > 0;
+		client_answer_done(&answer);
+	}
+	if (!w->json && table.nrows)
+		term_table_print(&table, &term);
+	else if (!w->json)
+		fprintf(stderr, "no jobs\n");
+	if (more)
+		fprintf(stderr, "there are more: --limit %lld\n", (long long)w->limit * 10);
+	return CLI_EXIT_OK;
+}
+
+static int list_main(int argc, char **argv)
+{
+	struct list_wish w = { .limit = 20 };
+	const struct cli_option options[] = {
+		{ .name = "status", .arg = "STATUS", .kind = CLI_STR, .target = &w.status,
+		  .help = "scheduled, queued, running, succeeded, failed, canceled or expired" },
+		{ .name = "batch", .arg = "ID", .kind = CLI_STR, .target = &w.batch, .help = "Jobs of this batch" },
+		{ .name = "route", .arg = "NAME", .kind = CLI_STR, .target = &w.route, .help = "Jobs of this route" },
+		{ .name = "user", .arg = "NAME", .kind = CLI_STR, .target = &w.user, .help = "Jobs with this `user`" },
+		{ .name = "limit", .arg = "N", .kind = CLI_INT, .target = &w.limit, .min = 1, .max = 100000, .help = "At most so many (20)" },
+		{ .name = "json", .kind = CLI_FLAG, .target = &w.json, .help = "One JSON object a line" },
+		CLIENT_OPTIONS(&w.client),
+		{ .name = NULL },
+	};
+	const struct cli_command cmd = { .name = "jobs list", .usage = "[options]", .summary = "Lists jobs, the newest first.", .options = options };
+	struct cli_args args;
+	struct client *c;
+	struct arena a;
+	int rc;
+	if (!cli_parse(&cmd, argc, argv, &args, &rc) || (rc = client_open_for(&w.client, "jobs list", &c)))
+		return rc;
+	arena_init(&a, (size_t)512 << 20);
+	rc = list(c, &w, &a);
+	arena_done(&a);
+	client_close(c);
+	return rc;
+}
+
+/* --- show --- */
+
+static int show_main(int argc, char **argv)
+{
+	struct client_cfg cfg = { 0 };
+	bool json = false;
+	const struct cli_option options[] = {
+		{ .name = "json", .kind = CLI_FLAG, .target = &json, .help = "Print the job object" },
+		CLIENT_OPTIONS(&cfg),
+		{ .name = NULL },
+	};
+	const struct cli_command cmd = { .name = "jobs show", .usage = "ID [options]", .summary = "Shows a job and its answer.",
+					 .options = options, .min_args = 1, .max_args = 1 };
+	struct cli_args args;
+	struct client *c;
+	struct client_answer a;
+	struct term t;
+	_cleanup_(buf_done) struct buf path;
+	int rc;
+	buf_init(&path, 4096);
+	if (!cli_parse(&cmd, argc, argv, &args, &rc))
+		return rc;
+	if (!client_is_id(args.v[0]))
+		return cli_usage_error("jobs show", "\"%s\" is not a job's id", args.v[0]);
+	if ((rc = client_open_for(&cfg, "jobs show", &c)))
+		return rc;
+	buf_printf(&path, "/v1/jobs/%s", args.v[0]);
+	const struct client_request r = { .method = "GET", .path = buf_str(&path) };
+	term_init(&t, stdout);
+	if (client_call(c, &r, &a))
+		rc = client_complain(c, "jobs show", &a);
+	else if (json)
+		show_json(stdout, a.body);
+	else
+		show_job(&t, a.body);
+	client_answer_done(&a);
+	client_close(c);
+	return rc;
+}
+
+/* --- cancel, retry --- */
+
+static int act_on_one(struct client *c, const char *command, const char *verb, const char *id, bool json)
+{
+	_cleanup_(buf_done) struct buf path;
+	struct client_answer a;
+	struct term t;
+	int rc = CLI_EXIT_OK;
+	buf_init(&path, 4096);
+	buf_printf(&path, "/v1/jobs/%s/%s", id, verb);
+	const struct client_request r = { .method = "POST", .path = buf_str(&path), .repeat = strcmp(verb, "cancel") == 0 };
+	term_init(&t, stdout);
+	if (client_call(c, &r, &a))
+		rc = client_complain(c, command, &a);
+	else if (json)
+		show_json(stdout, a.body);
+	else
+		printf("%s  %s" STR_FMT "%s\n", id, term_style(&t, term_status_style(json_str(a.body, "status"))),
+		       STR_ARG(json_str(a.body, "status")), term_reset(&t));
+	client_answer_done(&a);
+	return rc;
+}
+
+static int act_main(int argc, char **argv, const char *command, const char *verb, const char *summary)
+{
+	struct client_cfg cfg = { 0 };
+	bool json = false;
+	const struct cli_option options[] = {
+		{ .name = "json", .kind = CLI_FLAG, .target = &json, .help = "Print the job objects" },
+		CLIENT_OPTIONS(&cfg),
+		{ .name = NULL },
+	};
+	const struct cli_command cmd = { .name = command, .usage = "ID… [options]", .summary = summary, .options = options,
+					 .min_args = 1, .max_args = SIZE_MAX };
+	struct cli_args args;
+	struct client *c;
+	int rc;
+	if (!cli_parse(&cmd, argc, argv, &args, &rc))
+		return rc;
+	for (size_t i = 0; i < args.n; i++)
+		if (!client_is_id(args.v[i]))
+			return cli_usage_error(command, "\"%s\" is not a job's id", args.v[i]);
+	if ((rc = client_open_for(&cfg, command, &c)))
+		return rc;
+	for (size_t i = 0; i < args.n && !client_is_interrupted(c); i++) {
+		int one = act_on_one(c, command, verb, args.v[i], json);
+		rc = MAX(rc, one);
+	}
+	client_close(c);
+	return rc;
+}
+
+static int cancel_main(int argc, char **argv)
+{
+	return act_main(argc, argv, "jobs cancel", "cancel", "Cancels jobs: a waiting one never runs, a running one is aborted.");
+}
+
+static int retry_main(int argc, char **argv)
+{
+	return act_main(argc, argv, "jobs retry", "retry", "Runs failed, canceled or expired jobs again.");
+}
+
+int jobs_main(int argc, char **argv)
+{
+	static const struct cli_sub subs[] = {
+		{ "list", "List jobs, the newest first", list_main },
+		{ "show", "Show a job and its answer", show_main },
+		{ "cancel", "Cancel jobs", cancel_main },
+		{ "retry", "Run failed, canceled or expired jobs again", retry_main },
+	};
+	return cli_dispatch("jobs", "Looks at jobs and changes what becomes of them.", subs, ARRAY_LEN(subs), argc, argv);
+}
