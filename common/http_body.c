@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The body of a request. With Content-Length it is counted off here; chunked framing is llhttp's, which is paused at each piece of data
- * and at the end, so that no handler runs inside the parser. A piece goes to on_body as it stands in the read buffer, or is
- * gathered in body_buf.
+ * The body of a request. With Content-Length it is counted off here; chunked framing is llhttp's, which is paused
+ * at each piece of data and at the end, so that no handler runs inside the parser. A piece goes to on_body as it
+ * stands in the read buffer, or is gathered in body_buf.
  *
- * Refused: more than body_max (by Content-Length before anything is read, by a chunk's size as soon as it is told), framing
- * that is broken, extensions and trailers over their bounds, and framing of more than ten times the data (a client that sends
- * single bytes as chunks). Extensions and trailers are dropped unseen.
+ * Refused: more than body_max (by Content-Length before anything is read, by a chunk's size as soon as it is told),
+ * framing that is broken, extensions and trailers over their bounds, and framing of more than ten times the data (a
+ * client that sends single bytes as chunks). Extensions and trailers are dropped unseen.
  */
 #include "common/http_conn.h"
 
@@ -36,7 +36,8 @@ static int on_url(llhttp_t *p, const char *at, size_t n)
 static int trailer(struct http_conn *c, size_t n)
 {
 	c->chunk.trailer += (uint32_t)n;
-	return c->chunk.trailer > HTTP_TRAILER_BYTES ? chunk_fail(c, ERR_HEAD_TOO_LARGE, "the trailers are too large") : 0;
+	return c->chunk.trailer > HTTP_TRAILER_BYTES ? chunk_fail(c, ERR_HEAD_TOO_LARGE, "the trailers are too large")
+	                                             : 0;
 }
 
 static int on_header_field(llhttp_t *p, const char *at, size_t n)
@@ -115,7 +116,8 @@ static void body_piece(struct http_conn *c, struct str piece)
 	if (!r->body_streamed) {
 		if (buf_add_str(&r->body_buf, piece) < 0) {
 			struct err err;
-			err_set(&err, ERR_TOO_LARGE, "the body has more than %llu bytes", (unsigned long long)r->body_max);
+			err_set(&err, ERR_TOO_LARGE, "the body has more than %llu bytes",
+			        (unsigned long long)r->body_max);
 			http_conn_refuse(c, &err);
 		}
 	} else if (c->server->handler.on_body) {

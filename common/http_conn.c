@@ -5,13 +5,14 @@
  *   HEAD ──whole──▶ on_head ─▶ BODY ──whole──▶ on_end ─▶ WAIT ──answered──▶ HEAD …
  *     └────── refused, or answered before the body's end, or the last ──────▶ LINGER ─▶ CLOSING
  *
- * Bytes that come too early (pipelining, a paused body) wait in `pending`; then reading stops. Bytes are parsed in place from the
- * server's one read buffer, so that an idle connection owns none. Handlers may answer inside their callbacks: parsing
- * goes on in the loop of conn_feed, never recursively, and from outside at the loop's next turn.
+ * Bytes that come too early (pipelining, a paused body) wait in `pending`; then reading stops. Bytes are parsed in
+ * place from the server's one read buffer, so that an idle connection owns none. Handlers may answer inside their
+ * callbacks: parsing goes on in the loop of conn_feed, never recursively, and from outside at the loop's next turn.
  *
- * What can go wrong: a deadline passes (each is a total: 408, or silence when idle), the client ends its side (what it sent is still
- * answered; on_gone tells the handler), the connection breaks (closed at once). After the last answer the writing side is shut and
- * what still comes in is read and dropped for a while, since closing over unread data would destroy the answer on its way.
+ * What can go wrong: a deadline passes (each is a total: 408, or silence when idle), the client ends its side (what
+ * it sent is still answered; on_gone tells the handler), the connection breaks (closed at once). After the last
+ * answer the writing side is shut and what still comes in is read and dropped for a while, since closing over
+ * unread data would destroy the answer on its way.
  */
 #include "common/http_conn.h"
 
@@ -179,7 +180,8 @@ static uint64_t deadline(const struct http_conn *c)
 	return 0;
 }
 
-/* The timer is moved only when it would fire too late; firing early it just looks again. So a busy connection hardly touches it. */
+/* The timer is moved only when it would fire too late; firing early it just looks again. So a busy connection hardly
+ * touches it. */
 static void arm(struct http_conn *c)
 {
 	uint64_t at = deadline(c), now = loop_now_ms(c->server->loop);
@@ -202,7 +204,8 @@ static void on_deadline(struct timer *t)
 		http_conn_close(c, false);
 		return;
 	}
-	err_set(&err, ERR_REQUEST_TIMEOUT, "%s took too long to arrive", c->state == CONN_HEAD ? "the head" : "the body");
+	err_set(&err, ERR_REQUEST_TIMEOUT, "%s took too long to arrive",
+	        c->state == CONN_HEAD ? "the head" : "the body");
 	http_conn_refuse(c, &err);
 	http_conn_settle(c);
 }
@@ -214,7 +217,8 @@ static void at_eof(struct http_conn *c)
 	if (c->state == CONN_HEAD && !c->head.n) {
 		http_conn_answered(c, true);
 	} else if (c->state == CONN_HEAD || c->state == CONN_BODY) {
-		err_set(&err, ERR_BAD_HTTP, "the request ends in the middle of its %s", c->state == CONN_HEAD ? "head" : "body");
+		err_set(&err, ERR_BAD_HTTP, "the request ends in the middle of its %s",
+		        c->state == CONN_HEAD ? "head" : "body");
 		http_conn_refuse(c, &err);
 	} else if (c->state == CONN_WAIT) {
 		http_req_gone(c->req);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Private to the files of the HTTP server: http_server.c (listener and life), http_conn.c (reading, states, deadlines),
- * http_output.c (writing), http_head.c and http_target.c (the head), http_body.c (the body), http_request.c (the request and its
- * query), http_reply.c (answers). llhttp.h is seen by these only.
+ * Private to the files of the HTTP server: http_server.c (listener and life), http_conn.c (reading, states,
+ * deadlines), http_output.c (writing), http_head.c and http_target.c (the head), http_body.c (the body),
+ * http_request.c (the request and its query), http_reply.c (answers). llhttp.h is seen by these only.
  */
 #ifndef MR_COMMON_HTTP_CONN_H
 #define MR_COMMON_HTTP_CONN_H
@@ -26,20 +26,20 @@
 #undef HTTP_DELETE
 #undef HTTP_OPTIONS
 
-#define HTTP_READ_BYTES       65536u     /* the read buffer, one per server */
-#define HTTP_OUT_HIGH         65536u     /* above it nothing is read or parsed, and http_reply_write says stop */
-#define HTTP_OUT_MAX          (1u << 30) /* an answer that waits for its reader */
-#define HTTP_PENDING_HIGH     16384u     /* bytes kept of requests that came too early; then reading stops */
-#define HTTP_PENDING_MAX      (HTTP_PENDING_HIGH + 2 * HTTP_READ_BYTES)
-#define HTTP_HEAD_MAX         (2u << 20)
-#define HTTP_LINGER_BYTES     65536u
-#define HTTP_LINGER_MS        2000u
-#define HTTP_CHUNK_EXT_BYTES  256u   /* one chunk's extensions */
-#define HTTP_BODY_EXT_BYTES   16384u /* all of a body's */
-#define HTTP_TRAILER_BYTES    4096u
-#define HTTP_FRAMING_FREE     65536u /* framing up to here is not judged; above, at most ten times the data */
-#define HTTP_ACCEPT_PAUSE_MS  100u
-#define HTTP_EXTRA_CONNS      256u /* over the limit so many are still told 503; more are just closed */
+#define HTTP_READ_BYTES      65536u     /* the read buffer, one per server */
+#define HTTP_OUT_HIGH        65536u     /* above it nothing is read or parsed, and http_reply_write says stop */
+#define HTTP_OUT_MAX         (1u << 30) /* an answer that waits for its reader */
+#define HTTP_PENDING_HIGH    16384u     /* bytes kept of requests that came too early; then reading stops */
+#define HTTP_PENDING_MAX     (HTTP_PENDING_HIGH + 2 * HTTP_READ_BYTES)
+#define HTTP_HEAD_MAX        (2u << 20)
+#define HTTP_LINGER_BYTES    65536u
+#define HTTP_LINGER_MS       2000u
+#define HTTP_CHUNK_EXT_BYTES 256u   /* one chunk's extensions */
+#define HTTP_BODY_EXT_BYTES  16384u /* all of a body's */
+#define HTTP_TRAILER_BYTES   4096u
+#define HTTP_FRAMING_FREE    65536u /* framing up to here is not judged; above, at most ten times the data */
+#define HTTP_ACCEPT_PAUSE_MS 100u
+#define HTTP_EXTRA_CONNS     256u /* over the limit so many are still told 503; more are just closed */
 
 struct http_server {
 	struct loop *loop;
@@ -125,7 +125,8 @@ struct http_conn {
 };
 
 /* http_server.c */
-/* Takes a connected socket (nonblocking); the fuzzer's and the tests' way in too. NULL (and fd closed) when it does not work. */
+/* Takes a connected socket (nonblocking); the fuzzer's and the tests' way in too. NULL (and fd closed) when it does not
+ * work. */
 struct http_conn *http_server_adopt(struct http_server *s, int fd, const char *peer);
 void http_server_check(struct http_server *s); /* after a connection or request has ended; may free s: call last */
 int http_listen(const char *listen, bool reuse_port, int *ret_port, char unix_path[108], struct err *err);
@@ -136,8 +137,9 @@ void http_conn_close(struct http_conn *c, bool reset); /* now; the client sees a
 /* The request in hand has ended (already unlinked). last: no further request is taken. */
 void http_conn_answered(struct http_conn *c, bool last);
 void http_conn_refuse(struct http_conn *c, const struct err *err); /* answers err, then closes */
-void http_conn_settle(struct http_conn *c); /* reading, deadlines and end of input follow the state; outside of parsing only */
-void http_conn_kick(struct http_conn *c);   /* goes on at the loop's next turn */
+void http_conn_settle(
+    struct http_conn *c); /* reading, deadlines and end of input follow the state; outside of parsing only */
+void http_conn_kick(struct http_conn *c);         /* goes on at the loop's next turn */
 void http_conn_linger_start(struct http_conn *c); /* the writing side is shut: the last wait begins */
 bool http_conn_is_idle(const struct http_conn *c);
 
@@ -153,7 +155,8 @@ size_t http_head_take(struct http_conn *c, const char *p, size_t n);
 int http_target_parse(struct http_req *r, struct err *err);
 bool http_host_is_valid(struct str host);
 /* http_body.c */
-void http_body_begin(struct http_conn *c, const char *rest, size_t n); /* rest: what the parser has not seen of the head */
+void http_body_begin(struct http_conn *c, const char *rest,
+                     size_t n); /* rest: what the parser has not seen of the head */
 size_t http_body_take(struct http_conn *c, const char *p, size_t n);
 extern const llhttp_settings_t http_parser_settings;
 int http_head_field(struct http_conn *c, const char *at, size_t n);

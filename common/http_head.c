@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The head of a request. First its end is looked for, byte by byte and strictly: CR LF only, no NUL or other control character, no
- * folded line, no more bytes and lines than allowed; the request line is judged as soon as it is there. So most bad input
- * is refused at its first bad byte, however it is cut into packets. The whole head is then copied once into the request's arena,
- * llhttp finds its parts there (no copies), and what llhttp leaves open is checked: version, Host, Transfer-Encoding against
- * Content-Length, doubled headers, Expect, Upgrade, target.
+ * The head of a request. First its end is looked for, byte by byte and strictly: CR LF only, no NUL or other
+ * control character, no folded line, no more bytes and lines than allowed; the request line is judged as soon as it
+ * is there. So most bad input is refused at its first bad byte, however it is cut into packets. The whole head is
+ * then copied once into the request's arena, llhttp finds its parts there (no copies), and what llhttp leaves open
+ * is checked: version, Host, Transfer-Encoding against Content-Length, doubled headers, Expect, Upgrade, target.
  *
  * When all is well the handler gets on_head; else http_conn_refuse answers and closes.
  */
@@ -34,7 +34,8 @@ static int check_request_line(struct str line, const struct http_limits *l, stru
 	while (sp > target && line.p[sp - 1] == ' ')
 		sp--;
 	if (sp - target > l->target_bytes)
-		return err_set(err, ERR_URI_TOO_LONG, "the target has %zu bytes; %u are allowed", sp - target, l->target_bytes);
+		return err_set(err, ERR_URI_TOO_LONG, "the target has %zu bytes; %u are allowed", sp - target,
+		               l->target_bytes);
 	if (str_eq(version, STR("HTTP/1.1")) || str_eq(version, STR("HTTP/1.0")))
 		return 0;
 	if (str_has_prefix(version, STR("HTTP/")) && version.n >= 6 && version.n <= 8 && version.p[5] >= '0' &&
@@ -263,7 +264,8 @@ static int check_headers(struct http_req *r, struct err *err)
 	rc = check_framing(r, found, err);
 	if (rc < 0)
 		return rc;
-	if (found[H_UPGRADE] && !str_eq_nocase(found[H_UPGRADE]->value, STR("h2c"))) /* an offer of h2c may be ignored */
+	if (found[H_UPGRADE] &&
+	    !str_eq_nocase(found[H_UPGRADE]->value, STR("h2c"))) /* an offer of h2c may be ignored */
 		return err_set(err, ERR_NOT_IMPLEMENTED, "no other protocol is spoken here");
 	if (found[H_EXPECT] && !r->http10) {
 		if (!str_eq_nocase(found[H_EXPECT]->value, STR("100-continue")))

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Makes the listening socket of "host:port", "[v6]:port", "*:port" or "unix:/path". SO_REUSEPORT has to be set before bind,
- * which libuv 1.44 does not offer: so the socket is made here. TCP_NODELAY and keepalives are set on it once; Linux hands them on to
- * each accepted socket, which saves calls per client. A dead process's socket file is taken over, a live one's is not.
+ * Makes the listening socket of "host:port", "[v6]:port", "*:port" or "unix:/path". SO_REUSEPORT has to be set
+ * before bind, which libuv 1.44 does not offer: so the socket is made here. TCP_NODELAY and keepalives are set on
+ * it once; Linux hands them on to each accepted socket, which saves calls per client. A dead process's socket file
+ * is taken over, a live one's is not.
  */
 #include "common/http_conn.h"
 
@@ -44,7 +45,8 @@ static int listen_unix(const char *path, char unix_path[108], struct err *err)
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 	size_t n = strlen(path);
 	if (!n || n >= sizeof(a.sun_path))
-		return err_set(err, ERR_CONFIG, "unix:%s: the path must have 1 to %zu bytes", path, sizeof(a.sun_path) - 1);
+		return err_set(err, ERR_CONFIG, "unix:%s: the path must have 1 to %zu bytes", path,
+		               sizeof(a.sun_path) - 1);
 	memcpy(a.sun_path, path, n);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)

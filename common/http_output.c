@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Writing to a client. The usual answer is small: one uv_try_write of head and body, and nothing is kept. What the socket does not
- * take is copied to `out` and goes by uv_write, one block at a time; when all has gone, a handler that was told to stop
- * gets on_drain, and reading, which rests above HTTP_OUT_HIGH, goes on.
+ * Writing to a client. The usual answer is small: one uv_try_write of head and body, and nothing is kept. What the
+ * socket does not take is copied to `out` and goes by uv_write, one block at a time; when all has gone, a handler
+ * that was told to stop gets on_drain, and reading, which rests above HTTP_OUT_HIGH, goes on.
  *
- * What can go wrong: the client does not read (each write_stall_ms it must take 1 KiB a second, or what there is: else the
- * connection is reset), or has gone (the connection is closed at the next turn, never inside a handler's call).
+ * What can go wrong: the client does not read (each write_stall_ms it must take 1 KiB a second, or what there is:
+ * else the connection is reset), or has gone (the connection is closed at the next turn, never inside a handler's
+ * call).
  */
 #include "common/http_conn.h"
 

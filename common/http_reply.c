@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Answers. The head is built in the server's scratch buffer and leaves with the body in one write: status, Date, the handler's
- * headers, Content-Type, Content-Length or chunked, x-request-id, Connection. HEAD, 204 and 304 have no body. When the
- * connection cannot be used again (asked so, HTTP/1.0, drain, a body that was not read to its end) the head says so.
+ * Answers. The head is built in the server's scratch buffer and leaves with the body in one write: status, Date,
+ * the handler's headers, Content-Type, Content-Length or chunked, x-request-id, Connection. HEAD, 204 and 304 have
+ * no body. When the connection cannot be used again (asked so, HTTP/1.0, drain, a body that was not read to its
+ * end) the head says so.
  *
  * A request whose client has gone takes answers too; they go into nothing, and are counted.
  */

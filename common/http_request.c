@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The request object: made when its head is whole (or refused), ended by its answer, freed with its arena. It may outlive its
- * connection: then conn is NULL, and answers go into nothing. Each end is counted in the metrics, and lets the server go when
- * the server waits for its last request.
+ * The request object: made when its head is whole (or refused), ended by its answer, freed with its arena. It may
+ * outlive its connection: then conn is NULL, and answers go into nothing. Each end is counted in the metrics, and
+ * lets the server go when the server waits for its last request.
  *
- * Also what a handler asks of a request: headers by name, and the query, decoded as forms are ('+' is a space). The head
- * was refused unless all escapes of the query are good, so that decoding cannot fail here.
+ * Also what a handler asks of a request: headers by name, and the query, decoded as forms are ('+' is a space). The
+ * head was refused unless all escapes of the query are good, so that decoding cannot fail here.
  */
 #include "common/http_conn.h"
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The listener and the life of the server: accept, limit of connections, drain, end. Accepting is done here and not by
- * libuv, whose answer to a lack of descriptors is to accept and drop: instead accepting rests for 100 ms and the clients wait in
- * the kernel's queue.
+ * The listener and the life of the server: accept, limit of connections, drain, end. Accepting is done here and not
+ * by libuv, whose answer to a lack of descriptors is to accept and drop: instead accepting rests for 100 ms and the
+ * clients wait in the kernel's queue.
  *
- * The server is freed when its listener, its connections and its requests have all ended: a handler may hold a request longer
- * than its connection lives. Over the limit of connections a client is told 503; far over it, its connection is closed.
+ * The server is freed when its listener, its connections and its requests have all ended: a handler may hold a
+ * request longer than its connection lives. Over the limit of connections a client is told 503; far over it, its
+ * connection is closed.
  */
 #define _GNU_SOURCE /* accept4 */
 #include "common/http_conn.h"
@@ -183,7 +184,8 @@ void http_server_drain(struct http_server *s, void (*on_drained)(void *arg), voi
 	s->drained_arg = arg;
 	s->draining = true;
 	stop_accepting(s);
-	LIST_EACH_SAFE(&s->conns, k, tmp) {
+	LIST_EACH_SAFE(&s->conns, k, tmp)
+	{
 		struct http_conn *c = container_of(k, struct http_conn, link);
 		if (http_conn_is_idle(c))
 			http_conn_close(c, false);
@@ -205,7 +207,7 @@ void http_server_free(struct http_server *s, void (*on_closed)(void *arg), void 
 	stop_accepting(s);
 	s->requests++; /* keeps the server while handlers end their requests */
 	LIST_EACH_SAFE(&s->conns, k, tmp)
-		http_conn_close(container_of(k, struct http_conn, link), false);
+	http_conn_close(container_of(k, struct http_conn, link), false);
 	s->requests--;
 	s->freeing = true;
 	http_server_check(s);

@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An HTTP/1.1 server on libuv and llhttp (RFC 9110, 9112): keep-alive, pipelining (one request at a time is handled, the next is
- * parsed after the answer), chunked bodies, Expect: 100-continue, HEAD, limits and total deadlines on every part, lingering
- * close. It refuses by itself what is malformed or over a limit, with a problem+json answer; the handler sees good requests only.
+ * An HTTP/1.1 server on libuv and llhttp (RFC 9110, 9112): keep-alive, pipelining (one request at a time is
+ * handled, the next is parsed after the answer), chunked bodies, Expect: 100-continue, HEAD, limits and total
+ * deadlines on every part, lingering close. It refuses by itself what is malformed or over a limit, with a
+ * problem+json answer; the handler sees good requests only.
  *
- * The life of a request: on_head (path, query and headers are there; choose how the body is wanted, or answer at once) →
- * on_body for each piece (only when streamed) → on_end. The handler answers exactly once, at any of these moments or later: http_reply, or
- * http_reply_start … http_reply_end. When the client leaves first, on_gone is called once; the handler may then stop its work,
- * and still ends the request exactly once (into nothing). After the end the request must not be touched.
+ * The life of a request: on_head (path, query and headers are there; choose how the body is wanted, or answer at
+ * once) → on_body for each piece (only when streamed) → on_end. The handler answers exactly once, at any of these
+ * moments or later: http_reply, or http_reply_start … http_reply_end. When the client leaves first, on_gone is
+ * called once; the handler may then stop its work, and still ends the request exactly once (into nothing). After
+ * the end the request must not be touched.
  *
- * on_gone comes whenever nobody will read the handler's answer: the client closed its side, the connection broke, or the server
- * itself refused the rest of the body (413, 400, 408: it has answered already). It may come before on_end, which then never comes: the
- * handler ends the request there and then if it has nothing running. Without on_gone in the handler the server ends by itself
- * those requests whose on_end has not come.
+ * on_gone comes whenever nobody will read the handler's answer: the client closed its side, the connection broke,
+ * or the server itself refused the rest of the body (413, 400, 408: it has answered already). It may come before
+ * on_end, which then never comes: the handler ends the request there and then if it has nothing running. Without
+ * on_gone in the handler the server ends by itself those requests whose on_end has not come.
  */
 #ifndef MR_COMMON_HTTP_SERVER_H
 #define MR_COMMON_HTTP_SERVER_H

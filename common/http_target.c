@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The request target: origin-form, or absolute-form whose scheme and authority are dropped (RFC 9112 3.2.2: accepted, not
- * trusted), or * of OPTIONS. The path is percent-decoded once, dots are not touched; escapes that are broken, NUL and what is
- * not UTF-8 are refused here for path and query, so that nobody behind has to think of them. The query stays as sent.
+ * The request target: origin-form, or absolute-form whose scheme and authority are dropped (RFC 9112 3.2.2:
+ * accepted, not trusted), or * of OPTIONS. The path is percent-decoded once, dots are not touched; escapes that are
+ * broken, NUL and what is not UTF-8 are refused here for path and query, so that nobody behind has to think of
+ * them. The query stays as sent.
  */
 #include "common/http_conn.h"
 

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The HTTP server against arbitrary bytes: they arrive over a socket pair, in two cuts (the first byte says where), then the client shuts
- * its side. Nothing may crash, leak or hang, and every connection must end. Built with clang's libFuzzer, or (without
- * FUZZ_LIBFUZZER) as a program that plays the files it is given.
+ * Fuzz target of the HTTP server: arbitrary bytes arrive over a socket pair, in two cuts (the first byte says where),
+ * then the client shuts its side. Nothing may crash, leak or hang, and every connection must end.
+ *
+ *   make BUILT=1 MODE=asan CC=clang BUILD=build-fuzz WARN=-w CFLAGS=-fsanitize=fuzzer-no-link
+ * LDFLAGS=-fsanitize=fuzzer-no-link \ build-fuzz/asan/libmillrace.a
+ *   clang -g -O1 -fsanitize=fuzzer,address,undefined -I. -Ibuild-fuzz/gen -isystem /usr/share/include/llhttp \
+ *       tests/fuzz/fuzz_http.c tests/lib/httpapp.c build-fuzz/asan/libmillrace.a -luv -ljansson -lcrypto -lcurl -lpq -o
+ * fuzz_http
+ *   ./fuzz_http tests/fuzz/corpus/http
  */
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -18,13 +23,13 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static struct app app;
+static struct app fuzz_app;
 static bool started;
 
 static void turns(int n)
 {
 	while (n--)
-		uv_run(&app.loop.uv, UV_RUN_NOWAIT);
+		uv_run(&fuzz_app.loop.uv, UV_RUN_NOWAIT);
 }
 
 static void send_all(int fd, const uint8_t *p, size_t n)
@@ -53,47 +58,26 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	if (!started) {
 		metrics_init();
-		app_start(&app, NULL);
+		app_start(&fuzz_app, NULL);
 		started = true;
 	}
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
 		abort();
 	fcntl(fds[0], F_SETFL, O_NONBLOCK);
-	http_server_adopt(app.server, fds[0], "fuzz");
+	http_server_adopt(fuzz_app.server, fds[0], "fuzz");
 	size_t cut = (size_t)data[0] * (size - 1) / 255;
 	send_all(fds[1], data + 1, cut);
 	send_all(fds[1], data + 1 + cut, size - 1 - cut);
 	shutdown(fds[1], SHUT_WR);
-	for (int i = 0; i < 10000 && http_server_connections(app.server); i++) {
+	for (int i = 0; i < 10000 && http_server_connections(fuzz_app.server); i++) {
 		drop_answers(fds[1]);
-		if (app.held)
-			app_release(&app, 200);
+		if (fuzz_app.held)
+			app_release(&fuzz_app, 200);
 		turns(1);
 	}
 	close(fds[1]);
 	turns(4);
-	if (http_server_connections(app.server))
+	if (http_server_connections(fuzz_app.server))
 		abort();
 	return 0;
 }
-
-#ifndef FUZZ_LIBFUZZER
-int main(int argc, char **argv)
-{
-	static uint8_t data[INPUT_MAX];
-	for (int i = 1; i < argc; i++) {
-		FILE *f = fopen(argv[i], "rb");
-		if (!f) {
-			perror(argv[i]);
-			return 1;
-		}
-		size_t n = fread(data, 1, sizeof(data), f);
-		fclose(f);
-		LLVMFuzzerTestOneInput(data, n);
-	}
-	if (started)
-		app_stop(&app);
-	metrics_done();
-	return 0;
-}
-#endif

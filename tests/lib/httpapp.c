@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the paths do: /hold answers when the test says so; /deny answers in on_head; /tiny takes ten bytes of body; /stream takes its body in
- * pieces and /pause rests after each; /chunks, /bigstream, /abort answer in pieces, /big with 5 MiB at once; /empty is 204 and /same
- * 304; /problem, /busy are errors; anything else tells what was understood: method, path, query, body.
+ * What the paths do: /hold answers when the test says so; /deny answers in on_head; /tiny takes ten bytes of body;
+ * /stream takes its body in pieces and /pause rests after each; /chunks, /bigstream, /abort answer in pieces, /big
+ * with 5 MiB at once; /empty is 204 and /same 304; /problem, /busy are errors; anything else tells what was
+ * understood: method, path, query, body.
  */
 #include "tests/lib/httpapp.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * See rawhttp.h. The socket is nonblocking; each wait is a turn of the server's loop and a read. A timer keeps the loop from sleeping
- * for long when nothing happens in it.
+ * See rawhttp.h. The socket is nonblocking; each wait is a turn of the server's loop and a read. A timer keeps the
+ * loop from sleeping for long when nothing happens in it.
  */
 #include "tests/lib/rawhttp.h"
 

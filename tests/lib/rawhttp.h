@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A client of raw bytes for tests of the HTTP server, on the same loop as the server: whatever waits runs the loop, with a limit of ten
- * seconds. It says exactly what it is told to, in the pieces it is told to, and reads answers one by one.
+ * A client of raw bytes for tests of the HTTP server, on the same loop as the server: whatever waits runs the loop,
+ * with a limit of ten seconds. It says exactly what it is told to, in the pieces it is told to, and reads answers
+ * one by one.
  */
 #ifndef MR_TESTS_LIB_RAWHTTP_H
 #define MR_TESTS_LIB_RAWHTTP_H
@@ -15,7 +16,7 @@ struct raw {
 	struct buf in; /* received, not yet taken */
 	bool eof;      /* the server has closed, or reset */
 	bool reset;
-	bool deaf;     /* do not read for now */
+	bool deaf; /* do not read for now */
 };
 
 struct raw_answer {
@@ -27,8 +28,9 @@ struct raw_answer {
 
 void raw_open(struct raw *c, struct loop *l, int port);
 void raw_done(struct raw *c);
-void raw_send(struct raw *c, struct str bytes);    /* whole, as the socket takes it */
-void raw_send_bytes(struct raw *c, struct str bytes); /* one byte for each turn of the loop; stops when the server has closed */
+void raw_send(struct raw *c, struct str bytes); /* whole, as the socket takes it */
+void raw_send_bytes(struct raw *c,
+                    struct str bytes); /* one byte for each turn of the loop; stops when the server has closed */
 void raw_shutdown(struct raw *c);
 bool raw_turn(struct raw *c); /* one turn of the loop and one read; false when nothing more can come (eof) */
 /* Runs until done(arg) or the limit; true when done. */

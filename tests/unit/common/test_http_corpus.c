@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every file of tests/fuzz/corpus/http is one client's bytes; its name begins with the status that it must get (4xx: any refusal, 501 too).
- * Each is sent whole and byte by byte: the answers are the same. A refusal closes, a good request leaves the connection usable, and no
- * refused byte is ever taken for a request. Those named "cut" end in the middle: the client shuts its side.
+ * Every file of tests/fuzz/corpus/http is one client's bytes; its name begins with the status that it must get
+ * (4xx: any refusal, 501 too). Each is sent whole and byte by byte: the answers are the same. A refusal closes, a
+ * good request leaves the connection usable, and no refused byte is ever taken for a request. Those named "cut" end
+ * in the middle: the client shuts its side.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,6 +19,8 @@
 #include "common/metrics.h"
 #include "tests/lib/httpapp.h"
 #include "tests/lib/rawhttp.h"
+
+#include "tests/fuzz/fuzz_http.c"
 
 #define CORPUS "tests/fuzz/corpus/http"
 
@@ -131,10 +134,32 @@ static void test_http_server_corpus_gets_its_status_whole_and_by_bytes(void **st
 	assert_int_equal(wrong, 0);
 }
 
+static void test_http_server_ends_every_connection_of_the_fuzz_corpus(void **state UNUSED)
+{
+	struct dirent **names;
+	int n = scandir(CORPUS, &names, NULL, alphasort);
+	assert_true(n > 2);
+	for (int i = 0; i < n; i++) {
+		for (int cut = 0; cut <= 255 && names[i]->d_name[0] != '.'; cut += 85) {
+			struct buf input, bytes = read_corpus(names[i]->d_name);
+			buf_init(&input, 1u << 20);
+			buf_add_char(&input, (char)cut);
+			buf_add_str(&input, buf_str(&bytes));
+			LLVMFuzzerTestOneInput((const uint8_t *)input.p, input.n);
+			buf_done(&input);
+			buf_done(&bytes);
+		}
+		free(names[i]);
+	}
+	free(names);
+	app_stop(&fuzz_app);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_http_server_corpus_gets_its_status_whole_and_by_bytes),
+		cmocka_unit_test(test_http_server_ends_every_connection_of_the_fuzz_corpus),
 	};
 	metrics_init();
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);

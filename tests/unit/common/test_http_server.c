@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the HTTP server promises to handlers and to clients that behave: keep-alive, pipelining, bodies both ways, HEAD, limits at the
- * limit, errors, drain. Bad requests are test_http_corpus.c, slow and vanishing clients test_http_slow.c. Client and server share the
- * loop (tests/lib/rawhttp.h); the paths are those of tests/lib/httpapp.c.
+ * What the HTTP server promises to handlers and to clients that behave: keep-alive, pipelining, bodies both ways,
+ * HEAD, limits at the limit, errors, drain. Bad requests are test_http_corpus.c, slow and vanishing clients
+ * test_http_slow.c. Client and server share the loop (tests/lib/rawhttp.h); the paths are those of
+ * tests/lib/httpapp.c.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -49,7 +50,8 @@ static void test_http_server_keeps_a_connection(void **state UNUSED)
 		expect(&c, GET("/x?a=1&b=%20+c&&d"), 200, "GET /x\na=1\nb=  c\nd=\nHost: a\n");
 	assert_int_equal(http_server_connections(a.server), 1);
 	assert_int_equal(metric_get(METRIC_HTTP_CONNS, ""), 1);
-	assert_true(metric_get(METRIC_HTTP_REQUESTS, "test\x1fGET\x1f" "200") >= 50);
+	assert_true(metric_get(METRIC_HTTP_REQUESTS, "test\x1fGET\x1f"
+	                                             "200") >= 50);
 	raw_done(&c);
 	app_stop(&a);
 	assert_int_equal(metric_get(METRIC_HTTP_CONNS, ""), 0);
@@ -61,7 +63,9 @@ static void test_http_server_closes_when_asked(void **state UNUSED)
 	struct raw c;
 	app_start(&a, NULL);
 	raw_open(&c, &a.loop, a.port);
-	expect(&c, STR("GET / HTTP/1.1\r\nHost: a\r\nConnection: x, close\r\n\r\nGET /never HTTP/1.1\r\nHost: a\r\n\r\n"), 200, "");
+	expect(&c,
+	       STR("GET / HTTP/1.1\r\nHost: a\r\nConnection: x, close\r\n\r\nGET /never HTTP/1.1\r\nHost: a\r\n\r\n"),
+	       200, "");
 	expect_closed(&c);
 	raw_open(&c, &a.loop, a.port);
 	expect(&c, STR("GET / HTTP/1.0\r\n\r\n"), 200, "GET /");
@@ -114,8 +118,9 @@ static void test_http_server_takes_bodies(void **state UNUSED)
 	app_start(&a, NULL);
 	raw_open(&c, &a.loop, a.port);
 	expect(&c, STR("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"), 200, "\n\nhello");
-	expect(&c, STR("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"), 200,
-	       "\n\nhello");
+	expect(&c,
+	       STR("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"),
+	       200, "\n\nhello");
 	buf_init(&b, 8u << 20);
 	buf_add_z(&b, "POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n");
 	memset(buf_room(&b, 3000000), 'z', 3000000);
@@ -217,11 +222,14 @@ static void test_http_server_continues_only_when_the_body_is_wanted(void **state
 	raw_open(&c, &a.loop, a.port);
 	expect(&c, STR("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"), 100, "");
 	expect(&c, STR("hello"), 200, "\n\nhello");
-	expect(&c, STR("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 0\r\n\r\n"), 200, "POST /");
-	expect(&c, STR("POST /tiny HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 11\r\n\r\n"), 413, "too_large");
+	expect(&c, STR("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 0\r\n\r\n"), 200,
+	       "POST /");
+	expect(&c, STR("POST /tiny HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 11\r\n\r\n"), 413,
+	       "too_large");
 	expect_closed(&c);
 	raw_open(&c, &a.loop, a.port);
-	expect(&c, STR("POST /deny HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"), 401, "no");
+	expect(&c, STR("POST /deny HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"), 401,
+	       "no");
 	expect_closed(&c);
 	app_stop(&a);
 }
@@ -278,7 +286,9 @@ static void test_http_server_limits_are_exact(void **state UNUSED)
 		raw_done(&c);
 		raw_open(&c, &a.loop, a.port);
 		buf_clear(&b);
-		buf_printf(&b, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n0000\r\n%x\r\n%0*d\r\n0\r\n\r\n",
+		buf_printf(&b,
+		           "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+		           "chunked\r\n\r\n4\r\n0000\r\n%x\r\n%0*d\r\n0\r\n\r\n",
 		           6 + over, 6 + over, 0);
 		expect(&c, buf_str(&b), over ? 413 : 200, over ? "too_large" : "0000000000");
 		raw_done(&c);
@@ -301,9 +311,10 @@ static void test_http_server_problem_tells_all(void **state UNUSED)
 	assert_string_equal(raw_header(&ans, "x-request-id", v, sizeof(v)), "my \"id\"");
 	assert_null(raw_header(&ans, "retry-after", v, sizeof(v)));
 	buf_add_char(&ans.body, '\0');
-	assert_string_equal(ans.body.p, "{\"type\":\"/problems/wrong_type\",\"title\":\"A field has the wrong type\",\"status\":400,"
-	                                "\"detail\":\"wanted a \\\"string\\\"\",\"code\":\"wrong_type\",\"param\":\"/a/b\","
-	                                "\"request_id\":\"my \\\"id\\\"\",\"retryable\":false}");
+	assert_string_equal(
+	    ans.body.p, "{\"type\":\"/problems/wrong_type\",\"title\":\"A field has the wrong type\",\"status\":400,"
+	                "\"detail\":\"wanted a \\\"string\\\"\",\"code\":\"wrong_type\",\"param\":\"/a/b\","
+	                "\"request_id\":\"my \\\"id\\\"\",\"retryable\":false}");
 	raw_answer_done(&ans);
 	raw_send(&c, GET("/busy"));
 	assert_true(raw_answer(&c, false, &ans));
@@ -391,7 +402,8 @@ static void test_http_server_listens_on_unix_and_says_what_is_wrong(void **state
 	int fd = mkstemp(path + 5);
 	assert_true(fd >= 0);
 	close(fd);
-	assert_true(http_server_start(&a.loop, path, false, &a.limits, &app_handler, &a, &s, &err) < 0); /* not a socket */
+	assert_true(http_server_start(&a.loop, path, false, &a.limits, &app_handler, &a, &s, &err) <
+	            0); /* not a socket */
 	unlink(path + 5);
 	assert_int_equal(http_server_start(&a.loop, path, false, &a.limits, &app_handler, &a, &s, &err), 0);
 	assert_true(http_server_start(&a.loop, path, false, &a.limits, &app_handler, &a, &other, &err) < 0); /* alive */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Clients that are slow, silent, gone, or never read: deadlines are totals, on_gone comes once, answers wait for their reader within
- * bounds, and nothing stays behind. Limits are small here; each wait has a limit of its own and none measures time.
+ * Clients that are slow, silent, gone, or never read: deadlines are totals, on_gone comes once, answers wait for
+ * their reader within bounds, and nothing stays behind. Limits are small here; each wait has a limit of its own and
+ * none measures time.
  */
 #include <stdarg.h>
 #include <stddef.h>
