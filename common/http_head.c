@@ -29,7 +29,7 @@ static int check_request_line(struct str line, const struct http_limits *l, stru
 	ssize_t first = str_find_char(line, ' ');
 	if (first <= 0 || (size_t)first + 1 >= sp)
 		return err_set(err, ERR_BAD_HTTP, "the request line is not METHOD, target and HTTP version");
-	for (target = (size_t)first; line.p[target] == ' ' && target < sp;)
+	for (target = (size_t)first; target < sp && line.p[target] == ' ';)
 		target++;
 	while (sp > target && line.p[sp - 1] == ' ')
 		sp--;

@@ -14,6 +14,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -110,6 +111,7 @@ int http_server_start(struct loop *l, const char *listen, bool reuse_port, const
 	if (!s)
 		abort();
 	assert(handler->on_head && handler->on_end);
+	signal(SIGPIPE, SIG_IGN); /* a client that has gone is an error of a write, not a signal */
 	s->fd = http_listen(listen, reuse_port, &s->port, s->unix_path, err);
 	if (s->fd < 0) {
 		int rc = s->fd;

@@ -389,6 +389,44 @@ static void test_http_server_drains(void **state UNUSED)
 	app_stop(&a);
 }
 
+static void refuse(struct http_req *r, const struct err *err)
+{
+	http_reply_header(r, "x-path", r->path);
+	http_reply(r, err_http_status((int)err->code), STR("application/json"), STR("{\"error\":1}"));
+}
+
+static void test_http_server_lets_the_handler_word_refusals(void **state UNUSED)
+{
+	struct http_handler h = app_handler;
+	struct app a;
+	struct raw c;
+	struct raw_answer ans;
+	struct err err;
+	char v[64];
+	h.on_refuse = refuse;
+	h.on_gone = NULL; /* then the server ends by itself what had not come to on_end */
+	app_start(&a, NULL);
+	http_server_free(a.server, NULL, NULL);
+	assert_int_equal(http_server_start(&a.loop, "127.0.0.1:0", false, &a.limits, &h, &a, &a.server, &err), 0);
+	a.port = http_server_port(a.server);
+	raw_open(&c, &a.loop, a.port);
+	expect(&c, STR("GET / HTTP/1.1\r\n\r\n"), 400, "{\"error\":1}");
+	expect_closed(&c);
+	raw_open(&c, &a.loop, a.port);
+	raw_send(&c,
+	         STR("POST /p%41th HTTP/1.1\r\nHost: a\r\nx-request-id: mine\r\nTransfer-Encoding: chunked\r\n\r\n"));
+	raw_send(&c, STR("5\r\nhello\r\nfffffff\r\n"));
+	assert_true(raw_answer(&c, false, &ans));
+	assert_int_equal(ans.status, 413);
+	assert_string_equal(raw_header(&ans, "x-path", v, sizeof(v)), "/pAth");
+	assert_string_equal(raw_header(&ans, "x-request-id", v, sizeof(v)), "mine");
+	raw_answer_done(&ans);
+	expect_closed(&c);
+	assert_int_equal(a.heads, 1); /* the first never had a good head */
+	assert_int_equal(a.ends, 0);
+	app_stop(&a);
+}
+
 static void test_http_server_listens_on_unix_and_says_what_is_wrong(void **state UNUSED)
 {
 	static const char *const wrong[] = { "", "nope", "127.0.0.1:99999", "127.0.0.1:x", "unix:", "999.1.1.1:1" };
@@ -431,6 +469,7 @@ int main(void)
 		cmocka_unit_test(test_http_server_problem_tells_all),
 		cmocka_unit_test(test_http_server_limits_connections),
 		cmocka_unit_test(test_http_server_drains),
+		cmocka_unit_test(test_http_server_lets_the_handler_word_refusals),
 		cmocka_unit_test(test_http_server_listens_on_unix_and_says_what_is_wrong),
 	};
 	metrics_init();
