@@ -187,3 +187,9 @@ void http_reply_abort(struct http_req *r)
 	r->close_after = true;
 	http_req_end(r);
 }
+
+void http_reply_reset(struct http_req *r)
+{
+	r->reset = true;
+	http_reply_abort(r);
+}

@@ -87,7 +87,7 @@ void http_req_end(struct http_req *r)
 		count(r);
 	bool last = r->close_after || !r->body_done;
 	bool cut = r->aborted;
-	bool reset = r->http10;
+	bool reset = r->http10 || r->reset;
 	if (c) {
 		assert(c->req == r);
 		c->req = NULL;

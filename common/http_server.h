@@ -67,7 +67,7 @@ struct http_req {
 	struct buf body_buf, head_out;
 	int status;
 	bool replied, ended, chunked, close_after, paused, expect_continue, body_done;
-	bool http10, announced, gone, has_retry_after, out_chunked, aborted;
+	bool http10, announced, gone, has_retry_after, out_chunked, aborted, reset;
 	uint64_t sent_bytes, body_seen;
 };
 
@@ -112,6 +112,8 @@ bool http_reply_write(struct http_req *r, struct str piece);
 void http_reply_end(struct http_req *r);
 /* Ends without the last chunk, so that the client sees a cut (an upstream failed in the middle). */
 void http_reply_abort(struct http_req *r);
+/* As http_reply_abort, but the connection is reset (RST) at once; what was not sent yet is lost. For simulated faults. */
+void http_reply_reset(struct http_req *r);
 
 /* Flow control of a streamed request body. */
 void http_body_pause(struct http_req *r);
