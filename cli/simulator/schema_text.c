@@ -21,6 +21,7 @@ static const char *const of_amounts[] = { "amount", "price", "fee", "cost", "tot
 static const char *const of_whole[] = { "text", "sentence", "description", "detail", "content", "quote", "clause", "summar",
 					"obligation", "duty", "item", "statement", "point", "fact", "condition", NULL };
 static const char *const of_actor[] = { "party", "who", "actor", "owner", "by", "subject", "name", "title", "role", NULL };
+static const char *const of_version[] = { "version", NULL };
 
 bool hint_is(const struct hint *h, const char *const *starts)
 {
@@ -30,8 +31,12 @@ bool hint_is(const struct hint *h, const char *const *starts)
 bool sentence_is_duty(const struct sentence *s)
 {
 	static const char *const words[] = { "must", "shall", "required", "requires", "oblig", "prohibit", "agrees", "responsible", NULL };
-	return text_has_word(s->text, words) || str_find_nocase(s->text, STR("may not")) >= 0 ||
-	       str_find_nocase(s->text, STR("provided that")) >= 0;
+	static const char *const strong[] = { "must", "may not", "shall not", "agrees to", NULL };
+	for (const char *const *p = strong; *p; p++) {
+		if (str_find_nocase(s->text, str_from(*p)) >= 0)
+			return s->text.p[0] != '"';
+	}
+	return !sentence_is_definition(s) && text_has_word(s->text, words);
 }
 
 bool sentence_is_right(const struct sentence *s)
@@ -185,7 +190,6 @@ static struct str version_of(struct fill *f, struct str text)
 struct str fill_string(struct fill *f, const json_t *schema, const struct hint *h)
 {
 	static const char *const of_mail[] = { "email", "mail", NULL }, *const of_url[] = { "url", "uri", "link", "website", NULL };
-	static const char *const of_version[] = { "version", NULL };
 	struct str text = f->focus.p ? f->focus : f->doc->body, out = { NULL, 0 };
 	struct found found;
 	size_t places[SUMMARY_MAX], n;
@@ -232,6 +236,10 @@ double fill_number(struct fill *f, const struct hint *h)
 		return (double)f->doc->nsentences;
 	if (hint_is(h, of_share))
 		return 0.5;
+	if (hint_is(h, of_version)) {
+		struct str version = version_of(f, f->doc->body);
+		return find_number(&version, &found) ? found.value : 0;
+	}
 	if (hint_is(h, of_amounts))
 		return find_amount(&text, &found) ? found.value : 0;
 	if (!f->focus.p && pick_by_overlap(f, h, 1, &place) == 1)

@@ -38,6 +38,14 @@ static bool leans_on_another(struct str s)
 static const char *const says_something[] = { "grant",	   "must",   "permit", "require", "prohibit", "agrees", "warrant", "liab", "purpose",
 					      "intended", "conclu", "decid",  "propos",  "result",   "terminat", "important", NULL };
 
+bool sentence_is_definition(const struct sentence *s)
+{
+	return s->text.p[0] == '"' || str_find(s->text, STR(" shall mean ")) >= 0 ||
+	       str_find(str_sub(s->text, 0, 80), STR("\" means")) >= 0 ||
+	       str_has_prefix_nocase(s->text, STR("for the purpose of")) ||
+	       str_has_prefix_nocase(s->text, STR("for the purposes of"));
+}
+
 /* How good a sentence looks, apart from its words: 1 is plain. */
 static double appearance(const struct document *d, size_t at)
 {
@@ -64,8 +72,8 @@ static double appearance(const struct document *d, size_t at)
 		f *= 0.4;
 	if (first == '[' || first == '<' || first == '(')
 		f *= 0.4;
-	if (first == '"' || str_find(str_sub(s->text, 0, 60), STR("\" means")) >= 0)
-		f *= 0.5; /* a definition of a term */
+	if (sentence_is_definition(s))
+		f *= 0.4;
 	if (text_has_word(s->text, says_something))
 		f *= 1.3;
 	if (last != '.' && last != '!' && last != '?' && last != '"' && (unsigned char)last < 0x80)

@@ -15,4 +15,7 @@ struct str summary_text(const struct document *d, size_t n);
 /* What a model answers when nothing else is asked: the title, an empty line, the summary. */
 struct str summary_answer(const struct document *d, size_t n);
 
+/* Whether it says what a term means, rather than what holds. */
+bool sentence_is_definition(const struct sentence *s);
+
 #endif
