@@ -11,7 +11,7 @@ PY     ?= /usr/bin/python3
 T      ?=
 Q      := $(if $(V),,@)
 
-PKGS := libuv libcurl libpq jansson libcrypto
+PKGS := libuv libcurl libpq jansson libssl libcrypto
 LLHTTP := /usr/share/llhttp
 LLHTTP_INC := /usr/share/include/llhttp
 

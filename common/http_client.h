@@ -4,9 +4,10 @@
  * calls in flight: connections are spread over several multi handles, since libcurl searches a handle's connections one by one.
  *
  * All is well: http_call_start → the answer's head → pieces of body (on_data, or collected) → op completes with 0, whatever the
- * HTTP status is. Failures: -ERR_NETWORK (nothing reached the server, or it answered nothing), -ERR_OUTCOME_UNKNOWN (timed out or cut after the
- * request was sent and before the head), -ERR_STREAM_CUT (cut in the body), -ERR_TIMEOUT with `timeout` set, -ERR_TOO_LARGE, -ERR_ADDRESS_REFUSED, -ERR_CANCELED, or what
- * on_data returned. No callback of ours runs inside curl's: completion comes from the loop.
+ * HTTP status is. The failure says how far the call came: -ERR_NETWORK (the request had not left: name, connect, TLS, reset), -ERR_TIMEOUT (the
+ * same, by a timer), -ERR_OUTCOME_UNKNOWN (the request had left, no head came), -ERR_STREAM_CUT (cut in the body); `timeout` says which
+ * timer ended it, if one did. Else -ERR_TOO_LARGE, -ERR_ADDRESS_REFUSED, -ERR_CANCELED, or what on_data returned. No callback of ours
+ * runs inside curl's: completion and on_data come from the loop.
  */
 #ifndef MR_COMMON_HTTP_CLIENT_H
 #define MR_COMMON_HTTP_CLIENT_H
@@ -18,7 +19,8 @@
 #include "common/loop.h"
 
 struct http_client;
-struct sockaddr;
+struct http_host;
+struct http_slot;
 
 /* Which addresses may be reached (common/netguard.h). NULL: all. */
 struct netguard;
@@ -46,15 +48,15 @@ struct http_call {
 	size_t nheaders;
 	struct str body;
 	uint32_t connect_ms;              /* name, connect, TLS; 0: 5,000 */
-	uint32_t idle_ms;                 /* between bytes of the answer; 0: none */
-	uint32_t total_ms;                /* 0: none */
+	uint32_t idle_ms;                 /* between bytes of the answer, from the first one on; 0: none */
+	uint32_t total_ms;                /* from the start, waiting for a free connection included; 0: none */
 	size_t head_max, body_max;        /* of the answer, bytes; 0: 64 KiB and 16 MiB */
-	int (*on_data)(struct http_call *c, struct str piece); /* NULL: collected in `answer`. A negative return ends the call with it */
+	int (*on_data)(struct http_call *c, struct str piece); /* NULL: collected in `answer`. May cancel; a negative return ends the call with it */
 	void *user;
 	/* The answer. */
 	int status;                       /* 0: no head came */
 	struct buf answer;                /* owned; with on_data only for statuses ≥ 400 */
-	struct http_header *answer_headers; /* owned by head */
+	struct http_header *answer_headers; /* owned; point into head */
 	size_t answer_nheaders;
 	struct buf head;
 	enum http_timeout timeout;
@@ -63,17 +65,15 @@ struct http_call {
 	struct err err;
 	/* private */
 	struct http_client *client;
-	struct link link;
-	void *easy;
-	void *shard;
-	void *curl_headers;
-	void *resolve;
-	size_t sent_at, pending_at;
-	int abort_rc;
-	bool in_curl, finished;
-	struct soon soon;
-	int rc;
-	char error_text[256]; /* CURLOPT_ERRORBUFFER */
+	struct http_host *host; /* where to; counted there until the end */
+	struct http_slot *slot; /* the curl handle, while running */
+	struct link link;       /* in the list of its state, if it has one */
+	struct timer timer;     /* the next of the deadlines below */
+	struct soon soon;       /* completion */
+	uint64_t connect_due_ms, total_due_ms, last_byte_ms;
+	size_t head_seen, body_seen;
+	int state, rc, abort_rc;
+	bool https, connected, head_done;
 };
 
 void http_call_init(struct http_call *c);
