@@ -17,7 +17,7 @@
 
 #define ITEMS_DEFAULT 5
 #define ITEMS_MAX 1000
-#define STRING_MAX 65536
+#define STRING_MAX 16384
 #define ENUM_MAX 64 /* values looked for in the text */
 
 static json_t *fill_value(struct fill *f, const json_t *schema, const struct hint *h, int depth);
