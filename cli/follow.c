@@ -27,8 +27,18 @@ static bool is_late(const struct follow *f)
 	return f->deadline_ms && clock_mono_ms() >= f->deadline_ms;
 }
 
+/* What is said next begins on a line of its own. */
+static void clear_line(void)
+{
+	struct term t;
+	term_init(&t, stderr);
+	if (t.tty)
+		fputs("\r\033[K", stderr);
+}
+
 static int gave_up(const struct follow *f, struct str id, const char *why, int status)
 {
+	clear_line();
 	fprintf(stderr, "millrace %s: %s; it goes on without us: millrace watch " STR_FMT "\n", f->command, why, STR_ARG(id));
 	return status;
 }
@@ -56,9 +66,10 @@ static int look(const struct follow *f, struct str id, struct str path, uint64_t
 	else if (is_late(f))
 		status = gave_up(f, id, "the time is over", CLI_EXIT_TIMEOUT);
 	else if (first || (a.status && a.status < 500 && a.status != 429) ||
-		 (*lost_since_ms && now - *lost_since_ms >= OUTAGE_MS))
+		 (*lost_since_ms && now - *lost_since_ms >= OUTAGE_MS)) {
+		clear_line();
 		status = client_complain(f->client, f->command, &a);
-	else if (*lost_since_ms == 0)
+	} else if (*lost_since_ms == 0)
 		*lost_since_ms = now;
 	client_answer_done(&a);
 	if (status)
@@ -85,7 +96,7 @@ static void show_waiting(const struct term *t, const struct follow *f, const jso
 	struct str status = json_str(job, "status"), what = json_str(queue, "waiting_for");
 	int64_t ahead = json_i64(queue, "ahead", -1);
 	buf_printf(&b, "%s  " STR_FMT "  ", f->label, STR_ARG(term_safe(&a, status)));
-	term_duration(&b, (int64_t)(clock_mono_ms() - start_ms) / 1000 * 1000);
+	term_seconds(&b, (int64_t)(clock_mono_ms() - start_ms));
 	if (str_eq_z(status, "queued") && ahead >= 0)
 		buf_printf(&b, "  %lld ahead", (long long)ahead);
 	if (what.n)
@@ -107,22 +118,18 @@ int follow_job(const struct follow *f, struct str id, json_t **ret)
 		buf_init(&path, 4096);
 		buf_printf(&path, "/v1/jobs/" STR_FMT "?wait=%d", STR_ARG(id), wait_seconds(f, live));
 		int rc = look(f, id, buf_str(&path), &lost, &job);
-		bool ended = rc == 0 && show_is_ended(job);
-		if (live && (rc > 0 || ended))
-			fputs("\r\033[K", stderr);
 		if (rc > 0)
 			return rc;
-		if (ended) {
+		if (rc == 0 && show_is_ended(job)) {
+			if (live)
+				clear_line();
 			*ret = take(&job);
 			return 0;
 		}
 		if (live && job)
 			show_waiting(&t, f, job, start);
-		if (is_late(f)) {
-			if (live)
-				fputs("\r\033[K", stderr);
+		if (is_late(f))
 			return gave_up(f, id, "the time is over", CLI_EXIT_TIMEOUT);
-		}
 		/* A service that does not hold the answer must not be asked in a tight loop. */
 		client_sleep(f->client, 20);
 	}
@@ -153,12 +160,9 @@ int follow_batch(const struct follow *f, struct str id, json_t **ret)
 			*ret = take(&batch);
 			return 0;
 		}
-		bool late = rc == 0 && is_late(f);
-		if (rc > 0 || late)
-			term_bar_hide(&bar);
 		if (rc > 0)
 			return rc;
-		if (late)
+		if (rc == 0 && is_late(f))
 			return gave_up(f, id, "the time is over", CLI_EXIT_TIMEOUT);
 		client_sleep(f->client, t.tty ? POLL_TTY_MS : POLL_MS);
 	}

@@ -27,12 +27,12 @@ struct submit {
 	bool watch, wait, json;
 };
 
-/* 16 digits of the body's SHA-256 and eight characters of chance. */
+/* Eight digits of the body's SHA-256 and eight characters of chance. */
 static struct str default_key(struct buf *b, struct str body)
 {
 	uint8_t hash[SHA256_LEN];
 	crypto_sha256(body, hash);
-	crypto_hex(b, (struct str){ (const char *)hash, 8 });
+	crypto_hex(b, (struct str){ (const char *)hash, 4 });
 	buf_add_char(b, '-');
 	crypto_random_base62(b, 8);
 	buf_add_char(b, 0);
@@ -93,9 +93,9 @@ static void say_submitted(const struct submit *s, const json_t *object, bool is_
 {
 	struct term errors;
 	struct str id = json_str(object, "id");
-	bool stays = s->watch || s->wait || s->output;
+	bool stays = s->watch || s->wait || s->output, id_on_stdout = !s->json && !s->wait && !s->output;
 	term_init(&errors, stderr);
-	if (!s->json && !s->wait && !s->output)
+	if (id_on_stdout)
 		printf(STR_FMT "\n", STR_ARG(id));
 	if (s->json && !stays)
 		show_json(stdout, object);
@@ -105,12 +105,12 @@ static void say_submitted(const struct submit *s, const json_t *object, bool is_
 		fprintf(stderr, "%lld jobs", (long long)json_i64(object, "total", 0));
 	else
 		fprintf(stderr, "1 job");
-	if (s->json || stays)
+	if (!id_on_stdout)
 		fprintf(stderr, " as " STR_FMT, STR_ARG(id));
-	fprintf(stderr, " (idempotency key %s)%s\n", key, term_reset(&errors));
+	fprintf(stderr, "\nidempotency key %s\n", key);
 	if (!stays)
-		fprintf(stderr, "%sfollow: millrace watch " STR_FMT "%s\n", term_style(&errors, TERM_DIM), STR_ARG(id),
-			term_reset(&errors));
+		fprintf(stderr, "follow: millrace watch " STR_FMT "\n", STR_ARG(id));
+	fprintf(stderr, "%s", term_reset(&errors));
 	size_t bad = json_array_size(json_get(object, "errors"));
 	if (bad && !stays)
 		fprintf(stderr, "%zu line%s refused: millrace batch show " STR_FMT "\n", bad, bad == 1 ? " was" : "s were", STR_ARG(id));

@@ -198,6 +198,15 @@ void term_count(struct buf *b, int64_t n)
 	}
 }
 
+/* Tenths would be noise in an age or an estimate. */
+void term_seconds(struct buf *b, int64_t ms)
+{
+	if (ms >= 0 && ms < 10000)
+		buf_printf(b, "%llds", (long long)(ms / 1000));
+	else
+		term_duration(b, ms);
+}
+
 void term_ago(struct buf *b, struct str rfc3339, int64_t now_wall_us)
 {
 	int64_t at;
@@ -208,13 +217,13 @@ void term_ago(struct buf *b, struct str rfc3339, int64_t now_wall_us)
 	int64_t ms = (now_wall_us - at) / 1000;
 	if (ms < 0) {
 		buf_add_z(b, "in ");
-		term_duration(b, -ms);
+		term_seconds(b, -ms);
 		return;
 	}
 	if (ms < 1000)
 		buf_add_z(b, "now");
 	else {
-		term_duration(b, ms / 1000 * 1000);
+		term_seconds(b, ms);
 		buf_add_z(b, " ago");
 	}
 }

@@ -75,6 +75,7 @@ void term_bar_hide(struct term_bar *b); /* clears the line, so that other text c
 
 /* --- numbers; all append to b --- */
 void term_duration(struct buf *b, int64_t ms);     /* 850ms, 4.2s, 3m12s, 2h05m, 3d04h */
+void term_seconds(struct buf *b, int64_t ms);      /* the same in whole seconds */
 void term_money(struct buf *b, int64_t nanousd);   /* $0.000342, $12.40, unknown for a negative one */
 void term_count(struct buf *b, int64_t n);         /* 1,234,567 */
 void term_ago(struct buf *b, struct str rfc3339, int64_t now_wall_us); /* "3m12s ago"; "-" when empty or malformed */

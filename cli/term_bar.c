@@ -63,7 +63,7 @@ static void add_speed(struct buf *b, const struct term_bar *bar, uint64_t now_ms
 	int64_t eta = c->eta_ms >= 0 ? c->eta_ms : rate > 0 ? (int64_t)((double)left * 1000 / rate) : -1;
 	if (eta >= 0 && eta < INT64_C(100) * 86400 * 1000) {
 		buf_add_z(b, "  ");
-		term_duration(b, eta < 1000 ? 1000 : eta / 1000 * 1000);
+		term_seconds(b, MAX(eta, (int64_t)1000));
 		buf_add_z(b, " left");
 	}
 }

@@ -69,6 +69,8 @@ static void test_term_numbers_are_readable(void **state UNUSED)
 	check(term_duration, 7500000, "2h05m");
 	check(term_duration, 273600000, "3d04h");
 	check(term_duration, -1, "-");
+	check(term_seconds, 4250, "4s");
+	check(term_seconds, 192000, "3m12s");
 	check(term_money, 342000, "$0.000342");
 	check(term_money, 0, "$0.00");
 	check(term_money, 500000000, "$0.50");
@@ -85,7 +87,7 @@ static void test_term_ago(void **state UNUSED)
 {
 	static const struct {
 		const char *at, *want;
-	} rows[] = { { "1970-01-01T00:00:07.000Z", "3.0s ago" }, { "1970-01-01T00:00:10.000Z", "now" }, { "1970-01-01T00:01:10.000Z", "in 1m00s" },
+	} rows[] = { { "1970-01-01T00:00:07.000Z", "3s ago" }, { "1970-01-01T00:00:10.000Z", "now" }, { "1970-01-01T00:01:10.000Z", "in 1m00s" },
 		     { "", "-" }, { "yesterday", "-" } };
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct buf b;
@@ -151,7 +153,7 @@ static void test_term_bar_on_a_pipe_prints_few_plain_lines(void **state UNUSED)
 		lines += *p == '\n';
 	assert_int_equal(lines, 11);
 	assert_null(strchr(said, '\033'));
-	assert_non_null(strstr(said, "x  50%  500/1,000  100/s  5.0s left\n"));
+	assert_non_null(strstr(said, "x  50%  500/1,000  100/s  5s left\n"));
 	assert_non_null(strstr(said, "x 100%  1,000/1,000  100/s  in "));
 }
 
