@@ -16,7 +16,7 @@ def test_fifty_thousand_jobs_of_one_tenant_delay_anothers_first_by_less_than_a_s
     # 8 slots and calls of 20 ms: the pile would take over two minutes.
     stack = make_stack(config={"worker": {"slots": 8}})
     stack.simulator.http().post("/_control", {"models": {"sim-extract": {"answer": "ok", "latency_ms": 20}}})
-    other = create_key(stack.db, "other")
+    other = create_key(stack.db, "other", tenant="other")
     big = stack.http().post("/v1/jobs", ndjson(50000), headers={"Content-Type": "application/x-ndjson"}, timeout=120)
     assert big.status == 202, big
     # The pile is being worked on.
