@@ -1,0 +1,396 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Measures speed and size, and writes the report to tests/bench/README.md.
+
+    make bench            all of it (about 25 minutes)
+    make bench BENCH=accept,trickle
+
+Every figure stands beside a baseline measured in the same run on the same machine and cluster, and every ratio is the median of three
+rounds, in which the two sides take turns. The parts: accept, life, trickle, flight, claim, idle. The program is the release build; the
+database runs with fsync, full_page_writes and synchronous_commit on.
+"""
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import http.client
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+BIN = os.environ.get("MILLRACE_BIN", os.path.join(ROOT, "build/release/millrace"))
+TOOLS = os.path.join(os.path.dirname(BIN), "bench")
+ROUNDS = int(os.environ.get("ROUNDS", "3"))
+PG_BIN = "/usr/lib/postgresql/15/bin"
+
+
+def run(args, **kw):
+    done = subprocess.run(args, capture_output=True, text=True, **kw)
+    if done.returncode != 0:
+        raise SystemExit("%s failed: %s%s" % (args[0], done.stdout[-2000:], done.stderr[-2000:]))
+    return done.stdout
+
+
+def tool(name, *args):
+    return json.loads(run([os.path.join(TOOLS, name), *[str(a) for a in args]]).strip().splitlines()[-1])
+
+
+def median(values):
+    return statistics.median(values)
+
+
+class Stack:
+    """`millrace up` with one api, one worker and the simulator, in a directory of its own."""
+
+    def __init__(self, slots=512, extra=None):
+        self.dir = tempfile.mkdtemp(prefix="millrace-bench-")
+        os.chmod(self.dir, 0o755)
+        self.config = os.path.join(self.dir, "config.json")
+        config = {
+            "worker": {"slots": slots, "claim": 200},
+            "log": {"level": "warn"},
+            "targets": {
+                name: {
+                    "provider": "openai", "model": name, "base_url": "${MILLRACE_SIMULATOR_URL}/v1",
+                    "price": {"input": "0.15", "cached_input": "0.075", "output": "0.60"},
+                } for name in ("fixed", "slow", "none")
+            },
+            "routes": {name: {"targets": [name]} for name in ("fixed", "slow", "none")},
+        }
+        for key, value in (extra or {}).items():
+            config.setdefault(key, {}).update(value)
+        with open(self.config, "w") as f:
+            json.dump(config, f)
+        self.ready_file = os.path.join(self.dir, "ready.json")
+        self.log = open(os.path.join(self.dir, "log"), "w")
+        self.process = subprocess.Popen(
+            [BIN, "up", "--dir", os.path.join(self.dir, "data"), "--config", self.config, "--listen", "127.0.0.1:18089", "--simulator",
+             "--ready-file", self.ready_file], stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
+        limit = time.time() + 120
+        while not os.path.exists(self.ready_file):
+            if time.time() > limit or self.process.poll() is not None:
+                raise SystemExit("millrace up did not come up: " + open(self.log.name).read()[-3000:])
+            time.sleep(0.05)
+        self.ready = json.load(open(self.ready_file))
+        self.host, self.port = self.ready["url"].split("//")[1].split(":")
+        self.port = int(self.port)
+        self.control({"models": {
+            "fixed": {"answer": "The licence lets you use, study, share and improve the work.", "chunk_bytes": 0},
+            "none": {"answer": "ok", "chunk_bytes": 0},
+            "slow": {"answer": "The licence lets you use, study, share and improve the work.", "chunk_bytes": 0, "first_token_ms": 5000},
+        }})
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+        self.log.close()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def http(self, method, path, body=None, headers=None, base=None):
+        host = base or "%s:%d" % (self.host, self.port)
+        c = http.client.HTTPConnection(host, timeout=120)
+        h = {"Authorization": "Bearer " + self.ready["api_key"], "Content-Type": "application/json"}
+        h.update(headers or {})
+        c.request(method, path, body, h)
+        r = c.getresponse()
+        data = r.read()
+        c.close()
+        return r.status, data
+
+    def control(self, script):
+        status, data = self.http("POST", "/_control", json.dumps(script), base=self.ready["simulator_url"].split("//")[1].split("/")[0])
+        if status != 200:
+            raise SystemExit("simulator refuses its script: %s" % data)
+
+    def stats(self):
+        return json.loads(self.http("GET", "/_control/stats", base=self.ready["simulator_url"].split("//")[1].split("/")[0])[1])
+
+    def psql(self, sql, db=None):
+        url = self.ready["database_url"]
+        return run(["psql", db or url, "-Atqc", sql]).strip()
+
+    def other_database(self, name):
+        """A database of its own in the same cluster, migrated: nothing but the measurement touches it."""
+        self.psql("drop database if exists %s" % name)
+        self.psql("create database %s" % name)
+        base = self.ready["database_url"]
+        if "://" in base:
+            head, _, tail = base.partition("?")
+            url = head.rsplit("/", 1)[0] + "/" + name + ("?" + tail if tail else "")
+        else:
+            url = base + " dbname=" + name
+        run([BIN, "migrate", "--database-url", url])
+        self.psql("insert into tenant (name, webhook_secret) values ('bench', 'whsec_none')", url)
+        return url
+
+    def batch(self, jobs, route, body_bytes=2048):
+        text = "Each contributor grants a licence to the work. " * (body_bytes // 47)
+        lines = "\n".join(json.dumps({"route": route, "request": {"messages": [{"role": "user", "content": "%d %s" % (i, text)}], "max_tokens": 64}})
+                          for i in range(jobs))
+        start = time.monotonic()
+        status, data = self.http("POST", "/v1/jobs", lines, {"Content-Type": "application/x-ndjson"})
+        if status != 202:
+            raise SystemExit("batch: %d %s" % (status, data[:500]))
+        return json.loads(data)["id"], start
+
+    def wait_batch(self, batch, limit=600):
+        end = time.monotonic() + limit
+        while time.monotonic() < end:
+            b = json.loads(self.http("GET", "/v1/batches/" + batch)[1])
+            if b["status"] != "running":
+                return b
+            time.sleep(0.02)
+        raise SystemExit("the batch did not end: %s" % b)
+
+
+def rss_kb(pid):
+    for line in open("/proc/%d/status" % pid):
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    return 0
+
+
+def cpu_s(pid):
+    fields = open("/proc/%d/stat" % pid).read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+PGBENCH = """\\set n random(1, 1000000000)
+insert into single (id, body) values (gen_random_uuid(), repeat('Each contributor grants a licence to it. ', 50) || :n);
+"""
+
+
+def accept(report):
+    """Durable POST /v1/jobs of 2 KB, a key each, 64 connections; against a single-row INSERT and COMMIT at 64 pgbench clients."""
+    stack = Stack(extra={"worker": {"slots": 1}})
+    try:
+        worker = stack.ready["pids"]["worker"][0]
+        os.kill(worker, signal.SIGSTOP)  # the worker claims nothing meanwhile
+        url = stack.other_database("single")
+        stack.psql("create table single (id uuid primary key, body text)", url)
+        script = os.path.join(stack.dir, "single.sql")
+        open(script, "w").write(PGBENCH)
+        ours, base = [], []
+        for _ in range(ROUNDS):
+            out = run([PG_BIN + "/pgbench", "-n", "-M", "prepared", "-c", "64", "-j", "2", "-T", "10", "-f", script, url])
+            base.append(float([x for x in out.splitlines() if x.startswith("tps")][0].split()[2]))
+            r = tool("load", stack.host, stack.port, stack.ready["api_key"], 64, 10, 2048, "fixed")
+            if r["errors"]:
+                raise SystemExit("accept: %d errors" % r["errors"])
+            ours.append(r)
+        os.kill(worker, signal.SIGCONT)
+        rates = [r["per_s"] for r in ours]
+        ratios = [a / b for a, b in zip(rates, base)]
+        report.add("1. Accept", "durable `POST /v1/jobs` of 2 KB, 64 connections", "%.0f jobs/s (p50 %.1f ms, p99 %.1f ms)" % (
+            median(rates), median([r["p50_ms"] for r in ours]), median([r["p99_ms"] for r in ours])),
+            "pgbench, one row per INSERT and COMMIT, 64 clients: %.0f/s" % median(base), median(ratios), 1.5)
+    finally:
+        stack.stop()
+
+
+GRAPHILE = os.path.join(HERE, "graphile.mjs")
+
+
+def life(report):
+    """NDJSON in → claimed → called over HTTP → outcome visible, 20,000 jobs of 2 KB; against SQL alone and against graphile-worker."""
+    if not os.path.isdir(os.path.join(HERE, "node_modules", "graphile-worker")):
+        run(["npm", "ci", "--silent"], cwd=HERE)
+    stack = Stack()
+    try:
+        floor_url = stack.other_database("floor")
+        graphile_url = stack.other_database("graphile")
+        simulator = stack.ready["simulator_url"]
+        ours, floor, graphile = [], [], []
+        b, _ = stack.batch(2000, "fixed")
+        stack.wait_batch(b)
+        for _ in range(ROUNDS):
+            floor.append(tool("floor", floor_url, "life", 20000, 2048)["per_s"])
+            b, start = stack.batch(20000, "fixed")
+            done = stack.wait_batch(b)
+            ours.append(20000 / (time.monotonic() - start))
+            if done["counts"]["succeeded"] != 20000:
+                raise SystemExit("life: not all succeeded: %s" % done["counts"])
+            out = run(["node", GRAPHILE, graphile_url, simulator, "4000"], cwd=HERE)
+            graphile.append(json.loads(out.strip().splitlines()[-1])["per_s"])
+        report.add("2. Whole life", "20,000 jobs of 2 KB as NDJSON, to the last outcome", "%.0f jobs/s" % median(ours),
+                   "the same accept, claim and complete statements without HTTP: %.0f/s" % median(floor),
+                   median([a / b for a, b in zip(ours, floor)]), 0.35)
+        report.add("2. Whole life", "the same", "%.0f jobs/s" % median(ours),
+                   "graphile-worker, each job one `fetch` to the same simulator: %.0f/s" % median(graphile),
+                   median([a / b for a, b in zip(ours, graphile)]), 3.0)
+    finally:
+        stack.stop()
+
+
+def trickle(report):
+    """Submit to visible result on an idle system (`Prefer: wait`), beyond the provider's own time (a plain call to the simulator)."""
+    stack = Stack()
+    try:
+        rounds = []
+        for _ in range(ROUNDS):
+            took, provider = [], []
+            c = http.client.HTTPConnection(stack.host, stack.port, timeout=60)
+            s = http.client.HTTPConnection(stack.ready["simulator_url"].split("//")[1].split("/")[0], timeout=60)
+            body = json.dumps({"route": "none", "request": {"messages": [{"role": "user", "content": "hello " * 300}]}})
+            direct = json.dumps({"model": "none", "stream": True, "messages": [{"role": "user", "content": "hello " * 300}]})
+            for i in range(320):
+                t = time.monotonic()
+                c.request("POST", "/v1/jobs", body, {"Authorization": "Bearer " + stack.ready["api_key"], "Content-Type": "application/json", "Prefer": "wait=30"})
+                r = c.getresponse()
+                j = json.loads(r.read())
+                if i >= 20:
+                    took.append((time.monotonic() - t) * 1000)
+                if j["status"] != "succeeded":
+                    raise SystemExit("trickle: %s" % j)
+                t = time.monotonic()
+                s.request("POST", "/v1/chat/completions", direct, {"Content-Type": "application/json"})
+                s.getresponse().read()
+                if i >= 20:
+                    provider.append((time.monotonic() - t) * 1000)
+                time.sleep(0.01)
+            own = median(provider)
+            took.sort()
+            rounds.append((took[len(took) // 2] - own, took[int(len(took) * 0.99)] - own))
+        p50, p99 = median([r[0] for r in rounds]), median([r[1] for r in rounds])
+        report.add_limit("3. Trickle", "submit to visible result, idle, p50", p50, "ms", 12)
+        report.add_limit("3. Trickle", "submit to visible result, idle, p99", p99, "ms", 40)
+    finally:
+        stack.stop()
+
+
+def flight(report):
+    """One worker holds 10,000 calls of 5 s each: 40,000 jobs."""
+    stack = Stack(slots=10000, extra={"timeout": {"first_token": "30s"}})
+    try:
+        worker = stack.ready["pids"]["worker"][0]
+        rates, sizes, failed, peaks = [], [], [], []
+        for _ in range(ROUNDS):
+            batches = [stack.batch(20000, "slow") for _ in range(2)]
+            start, peak_rss = None, 0
+            done_at = None
+            ready = time.monotonic()
+            while done_at is None:
+                status = [json.loads(stack.http("GET", "/v1/batches/" + b)[1]) for b, _ in batches]
+                finished = sum(s["counts"]["succeeded"] + s["counts"]["failed"] for s in status)
+                now = time.monotonic()
+                peak_rss = max(peak_rss, rss_kb(worker))
+                # The steady part: from the first 10,000 to the first 30,000 outcomes.
+                if start is None and finished >= 10000:
+                    start = (now, finished)
+                if start and finished >= 30000:
+                    done_at = (now, finished)
+                if now - ready > 300:
+                    raise SystemExit("flight: too slow: %d" % finished)
+                time.sleep(0.1)
+            rates.append((done_at[1] - start[1]) / (done_at[0] - start[0]))
+            sizes.append(peak_rss / 1024)
+            ended = [stack.wait_batch(b) for b, _ in batches]
+            failed.append(sum(e["counts"]["failed"] for e in ended))
+            peaks.append(stack.stats()["peak_in_flight"])
+        report.add("4. In flight", "10,000 calls of 5 s in one worker (peak at the simulator: %d; failed: %d)" % (max(peaks), sum(failed)),
+                   "%.0f jobs/s" % median(rates), "2,000/s: slots ÷ time of a call", median(rates) / 2000, 0.95)
+        report.add_limit("4. In flight", "RSS of the worker at its peak", median(sizes), "MB", 250)
+    finally:
+        stack.stop()
+
+
+def claim(report):
+    """The claim statement with the worker's own floors, 2,000,000 jobs waiting against 2,000; then with an old transaction open."""
+    stack = Stack()
+    try:
+        os.kill(stack.ready["pids"]["worker"][0], signal.SIGSTOP)
+        small_rates, big_rates, held_rates = [], [], []
+        for _ in range(ROUNDS):
+            small = stack.other_database("small")
+            # 2,000 jobs are gone in a blink: the queue is filled again and again, and only the claims are timed.
+            seconds, jobs = 0.0, 0
+            for _ in range(20):
+                tool("floor", small, "fill", 2000, 200)
+                r = tool("floor", small, "drain", 2000)
+                seconds, jobs = seconds + r["seconds"], jobs + r["jobs"]
+            small_rates.append(jobs / seconds)
+        big = stack.other_database("big")
+        tool("floor", big, "fill", 2000000, 200)
+        stack.psql("vacuum analyze ready", big)
+        for _ in range(ROUNDS):
+            big_rates.append(tool("floor", big, "claim", 8)["per_s"])
+        for _ in range(ROUNDS):
+            holder = subprocess.Popen(["psql", big, "-qAtX"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+            holder.stdin.write("begin isolation level repeatable read; select count(*) from lane; select txid_current();\n")
+            holder.stdin.flush()
+            time.sleep(0.5)
+            held_rates.append(tool("floor", big, "claim", 8)["per_s"])
+            holder.stdin.close()
+            holder.wait()
+        report.add("5. Claim", "claims of 100 with up to 2,000,000 waiting", "%.0f jobs/s" % median(big_rates), "the same with 2,000 waiting: %.0f/s" % median(small_rates),
+                   median(big_rates) / median(small_rates), 0.9)
+        report.add("5. Claim", "the same while a REPEATABLE READ transaction is open", "%.0f jobs/s" % median(held_rates),
+                   "without it: %.0f/s" % median(big_rates), median(held_rates) / median(big_rates), 0.8)
+    finally:
+        stack.stop()
+
+
+def idle(report):
+    """api and worker with nothing to do, 20 s."""
+    stack = Stack()
+    try:
+        b, _ = stack.batch(100, "fixed")
+        stack.wait_batch(b)
+        time.sleep(3)
+        pids = stack.ready["pids"]["api"] + stack.ready["pids"]["worker"]
+        before = sum(cpu_s(p) for p in pids)
+        time.sleep(20)
+        share = (sum(cpu_s(p) for p in pids) - before) / 20 * 100
+        report.add_limit("6. Idle", "RSS of api and worker together", sum(rss_kb(p) for p in pids) / 1024, "MB", 30)
+        report.add_limit("6. Idle", "CPU of api and worker together", share, "% of a core", 1)
+    finally:
+        stack.stop()
+
+
+class Report:
+    def __init__(self):
+        self.rows = []
+
+    def row(self, cells):
+        self.rows.append(cells)
+        print("  " + " | ".join(cells), flush=True)
+
+    def add(self, part, what, value, against, ratio, wanted):
+        self.row([part, what, value, against, "%.2f" % ratio, "≥ %.2f" % wanted, "yes" if ratio >= wanted else "**no**"])
+
+    def add_limit(self, part, what, value, unit, limit):
+        self.row([part, what, "%.1f %s" % (value, unit), "", "", "≤ %g %s" % (limit, unit), "yes" if value <= limit else "**no**"])
+
+    def write(self, path):
+        cpu = [x.split(":")[1].strip() for x in open("/proc/cpuinfo") if x.startswith("model name")][0]
+        with open(path, "w") as f:
+            f.write("# Speed and size\n\nWritten by `make bench` (tests/bench/run.py says what each part does). Medians of %d rounds; fsync, full_page_writes and\n"
+                    "synchronous_commit on; the release build; client, server and database share the machine: %d × %s, PostgreSQL %s.\n"
+                    "The machine is noisy: trust the ratios, which are taken within one run, more than the rates.\n\n" % (
+                        ROUNDS, os.cpu_count(), cpu, run([PG_BIN + "/postgres", "--version"]).split()[2]))
+            f.write("| part | what | measured | baseline in the same run | ratio | wanted | met |\n| --- | --- | --- | --- | --- | --- | --- |\n")
+            for r in self.rows:
+                f.write("| " + " | ".join(r) + " |\n")
+
+
+PARTS = {"accept": accept, "life": life, "trickle": trickle, "flight": flight, "claim": claim, "idle": idle}
+
+
+def main():
+    names = sys.argv[1].split(",") if len(sys.argv) > 1 else list(PARTS)
+    report = Report()
+    for name in names:
+        if name not in PARTS:
+            raise SystemExit("no such part: %s (there are %s)" % (name, ", ".join(PARTS)))
+        print(name, flush=True)
+        PARTS[name](report)
+    if len(names) == len(PARTS):
+        report.write(os.path.join(HERE, "README.md"))
+        print("written: tests/bench/README.md")
+
+
+main()
