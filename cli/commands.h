@@ -5,7 +5,8 @@
 
 int check_config_main(int argc, char **argv);
 int docs_main(int argc, char **argv);
-int worker_main(int argc, char **argv); /* declared here, since the room worker/ knows no command lines */
+int api_main(int argc, char **argv);    /* these two are declared here, since their rooms know no command lines */
+int worker_main(int argc, char **argv);
 int key_main(int argc, char **argv);
 int submit_main(int argc, char **argv);
 int jobs_main(int argc, char **argv);

@@ -21,11 +21,6 @@
 		fprintf(stderr, "millrace: this program was built without %s\n", what);    \
 		return CLI_EXIT_FAILED;                                                    \
 	}
-#if __has_include("api/api.h")
-#include "api/api.h"
-#else
-ABSENT(api_main, "the API")
-#endif
 #if __has_include("cli/simulator/simulator.h")
 #include "cli/simulator/simulator.h"
 #else

@@ -1,5 +1,5 @@
 -- A new attempt series for one ended job that did not succeed: back into the queue with a new deadline. The primary key of retry lets only one of
--- several through per outcome. $1 bucket $2 id $3 tenant $4 deadline in ms. No row: it is not in a state to be retried, or has just been.
+-- several through per outcome. Its batch is open again. $1 bucket $2 id $3 tenant $4 deadline in ms. No row: it is not in a state to be retried, or has just been.
 with last as (
 	select o.bucket, o.job_id, o.token, o.status from outcome o
 	where o.bucket = $1::int4 and o.job_id = $2::uuid and o.tenant_id = $3::int8
@@ -21,5 +21,9 @@ with last as (
 	select j.bucket, j.batch_id, -(l.status = 4)::int, -(l.status = 5)::int, -(l.status = 6)::int
 	from back b join job j on j.bucket = b.bucket and j.id = b.job_id cross join last l
 	where j.batch_id is not null
+), reopened as (
+	update batch set finished_at = null, cancel_requested_at = null
+	where (bucket, id) in (select j.bucket, j.batch_id from back b join job j on j.bucket = b.bucket and j.id = b.job_id where j.batch_id is not null)
+		and tenant_id = $3::int8
 )
 select lane, priority from back

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `millrace api`: reads the configuration, opens the database and the port, and serves until it is told to stop.
+ *
+ * Start: the port opens at once and the database is asked until it answers with the right schema; then /readyz says so and the ready file
+ * is written. SIGHUP reads the configuration again. SIGTERM or SIGINT: /readyz turns, held answers are given as they stand, the port closes,
+ * running requests get server.grace; a second signal, or the end of the grace, cuts what is left. Then the parts stop in the
+ * order server → intake → database, because each may still wait for the next.
+ *
+ * A database that is away is not a reason to end: requests answer 503 until it returns. A configuration that cannot be used, or a port that
+ * cannot be opened, is: exit status 2 and 1.
+ */
+#include "api/api.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api/api_private.h"
+#include "api/auth.h"
+#include "api/fair_sync.h"
+#include "api/intake.h"
+#include "api/lane_ids.h"
+#include "api/hints.h"
+#include "api/request.h"
+#include "api/waiters.h"
+#include "common/conf.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/metrics.h"
+#include "migrations.h"
+#include "sql_api.h"
+
+#define READY_TRY_MS  200
+#define READY_LOOK_MS 10000
+#define DB_WAITING    20000
+
+/* --- is the database there, and its schema the right one? --- */
+
+static void on_ready_answer(struct op *op, int rc)
+{
+	struct api *api = container_of(op, struct api, ready_query.op);
+	bool was = api->schema_ok;
+	int wanted = migrations_n > 0 ? migrations[migrations_n - 1].number : 0;
+	int have = rc == 0 ? (int)db_get_int(&api->ready_query, 0, 0) : -1;
+	bool unknown = rc == -(int)ERR_DATABASE || rc == -(int)ERR_OVERLOADED; /* what was true last still is */
+	api->schema_ok = have >= wanted || (unknown && was);
+	if (have >= 0 && have < wanted && was != api->schema_ok)
+		log_event(LOG_ERROR, "schema_old", "the database must be migrated", LOG_I64("have", have), LOG_I64("wanted", wanted), LOG_END);
+	db_query_done(&api->ready_query);
+	if (api->stopping)
+		return;
+	if (api->schema_ok && !was)
+		api_announce(api);
+	timer_start(&api->ready_timer, api->schema_ok ? READY_LOOK_MS : READY_TRY_MS);
+}
+
+static void on_ready_timer(struct timer *t)
+{
+	struct api *api = container_of(t, struct api, ready_timer);
+	db_query_init(&api->ready_query, &sql_api_ready);
+	api->ready_query.op.on_done = on_ready_answer;
+	api->ready_query.retry_ms = 1000;
+	if (db_query_start(api->db, &api->ready_query, NULL) < 0) {
+		db_query_done(&api->ready_query);
+		timer_start(t, READY_TRY_MS);
+	}
+}
+
+static void on_db_change(void *arg, bool up)
+{
+	struct api *api = arg;
+	if (api->stopping)
+		return;
+	log_event(up ? LOG_INFO : LOG_WARN, up ? "database_up" : "database_down", up ? "the database answers" : "no connection to the database",
+	          LOG_END);
+}
+
+/* --- the end --- */
+
+static void on_server_closed(void *arg);
+static void on_db_closed(void *arg);
+
+static void stop(struct api *api)
+{
+	if (api->stopping)
+		return;
+	api->stopping = true;
+	timer_stop(&api->grace_timer);
+	timer_stop(&api->ready_timer);
+	struct http_server *server = take(&api->server);
+	http_server_free(server, on_server_closed, api);
+}
+
+static void on_server_closed(void *arg)
+{
+	struct api *api = arg;
+	intake_stop(api->intake);
+	hints_stop(api->hints);
+	fair_sync_stop(api->fair_sync);
+	if (api->listener)
+		db_listener_free(api->listener);
+	api->listener = NULL;
+	db_free(api->db, on_db_closed, api);
+}
+
+static void on_db_closed(void *arg)
+{
+	struct api *api = arg;
+	api->db = NULL;
+	loop_signals_done(&api->loop);
+	loop_stop(&api->loop);
+}
+
+static void on_drained(void *arg)
+{
+	stop(arg);
+}
+
+static void on_grace_over(struct timer *t)
+{
+	struct api *api = container_of(t, struct api, grace_timer);
+	log_event(LOG_WARN, "grace_over", "cutting what still runs", LOG_I64("connections", http_server_connections(api->server)), LOG_END);
+	stop(api);
+}
+
+static void on_stop_signal(void *arg, int signum)
+{
+	struct api *api = arg;
+	if (api->draining) {
+		log_event(LOG_WARN, "stop", "a second signal: stopping at once", LOG_I64("signal", signum), LOG_END);
+		stop(api);
+		return;
+	}
+	log_event(LOG_INFO, "drain", "no new connections; running requests finish", LOG_I64("signal", signum),
+	          LOG_I64("connections", http_server_connections(api->server)), LOG_END);
+	api->draining = true;
+	timer_start(&api->grace_timer, (uint64_t)conf_now()->server_grace_ms);
+	waiters_drain(api->waiters);
+	http_server_drain(api->server, on_drained, api);
+}
+
+/* --- the beginning --- */
+
+static void on_notice(void *arg, struct str channel, struct str payload)
+{
+	struct api *api = arg;
+	(void)channel;
+	(void)payload;
+	waiters_hint(api->waiters);
+}
+
+static void on_notices_lost(void *arg)
+{
+	struct api *api = arg;
+	waiters_hint(api->waiters);
+}
+
+static void open_database(struct api *api)
+{
+	static const char *const channels[] = { "millrace_done" };
+	const struct conf *c = conf_now();
+	struct db_cfg cfg = {
+		.url = c->database_url,
+		.application = "millrace api",
+		.connections = (int)c->database_connections,
+		.depth = (int)c->database_depth,
+		.max_waiting = DB_WAITING,
+		.pooler = c->database_pooler,
+		.statement_timeout_ms = (int)c->database_statement_timeout_ms,
+		.deadline_ms = (int)c->database_deadline_ms,
+	};
+	api->db = db_new(&api->loop, &cfg);
+	db_on_change(api->db, on_db_change, api);
+	bool has_direct = c->database_listen_url[0] != '\0';
+	if (c->queue_notify && (has_direct || !c->database_pooler)) {
+		if (has_direct)
+			cfg.url = c->database_listen_url;
+		cfg.pooler = false;
+		api->listener = db_listen(&api->loop, &cfg, channels, ARRAY_LEN(channels), on_notice, on_notices_lost, api);
+	}
+}
+
+static void open_parts(struct api *api)
+{
+	api->auth = auth_new(api);
+	api->lane_ids = lane_ids_new(api);
+	api->fairness = calloc(1, sizeof(*api->fairness));
+	assert(api->fairness);
+	fairness_init(api->fairness);
+	api->fair_sync = fair_sync_new(api, api->fairness);
+	api->hints = hints_new(api);
+	api->waiters = waiters_new(api);
+	api->intake = intake_new(api);
+}
+
+static void close_parts(struct api *api)
+{
+	intake_free(api->intake);
+	waiters_free(api->waiters);
+	hints_free(api->hints);
+	fair_sync_free(api->fair_sync);
+	fairness_done(api->fairness);
+	free(api->fairness);
+	lane_ids_free(api->lane_ids);
+	auth_free(api->auth);
+}
+
+static int serve(struct api *api)
+{
+	struct err err = { 0 };
+	struct http_limits limits;
+	api_limits(&limits);
+	int rc = http_server_start(&api->loop, api->listen, /* reuse_port= */ true, &limits, &request_handler, api, &api->server, &err);
+	if (rc < 0) {
+		log_event(LOG_ERROR, "listen_failed", err.text, LOG_Z("listen", api->listen), LOG_END);
+		return 1;
+	}
+	open_parts(api);
+	open_database(api);
+	timer_init(&api->ready_timer, &api->loop, on_ready_timer);
+	timer_init(&api->grace_timer, &api->loop, on_grace_over);
+	timer_start(&api->ready_timer, 0);
+	signal(SIGPIPE, SIG_IGN);
+	if (loop_on_signal(&api->loop, SIGTERM, on_stop_signal, api) < 0 || loop_on_signal(&api->loop, SIGINT, on_stop_signal, api) < 0 ||
+	    loop_on_signal(&api->loop, SIGHUP, api_on_reload, api) < 0)
+		log_event(LOG_ERROR, "signal_failed", "a signal cannot be watched", LOG_END);
+	loop_run(&api->loop);
+	close_parts(api);
+	log_event(LOG_INFO, "stopped", "the api has ended", LOG_END);
+	return api->exit_status;
+}
+
+int api_run(const char *config_file, const char *listen, const char *ready_file)
+{
+	int status = api_configure(config_file);
+	if (status != 0)
+		return status;
+	struct api *api = calloc(1, sizeof(*api));
+	assert(api);
+	api->ready_file = ready_file;
+	api->listen = listen ? listen : conf_now()->server_listen;
+	metrics_init();
+	loop_init(&api->loop);
+	api->id = id_make(-1);
+	api_guard(api);
+	status = serve(api);
+	loop_done(&api->loop);
+	metrics_done();
+	free(api);
+	conf_set_now(NULL);
+	return status;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The process root of `millrace api`: the loop, the database, the HTTP server, and the parts that requests share. Everything else hangs
+ * off it. All state that matters is in PostgreSQL; what is here may be lost at any moment.
+ */
+#ifndef MR_API_API_H
+#define MR_API_API_H
+
+#include "common/db.h"
+#include "common/http_server.h"
+#include "common/loop.h"
+#include "common/netguard.h"
+
+struct auth;
+struct intake;
+struct lane_ids;
+struct fairness;
+struct fair_sync;
+struct hints;
+struct waiters;
+
+struct api {
+	struct loop loop;
+	struct db *db;
+	struct db_listener *listener; /* NULL: polling only */
+	struct http_server *server;
+	struct id id;                 /* of this process and boot */
+	struct auth *auth;
+	struct intake *intake;
+	struct lane_ids *lane_ids;
+	struct fairness *fairness;    /* owned */
+	struct fair_sync *fair_sync;
+	struct hints *hints;
+	struct waiters *waiters;
+	struct netguard guard;        /* which webhook URLs a tenant may name */
+	struct db_query ready_query;  /* is the database there, and its schema current? */
+	struct timer ready_timer;
+	struct timer grace_timer;
+	bool schema_ok;               /* as last seen */
+	bool draining, stopping;
+	const char *ready_file;       /* NULL: none; written once */
+	const char *listen;
+	uint64_t batch_bytes;         /* of NDJSON bodies held now */
+	int exit_status;
+};
+
+/* Runs an api process until it is told to stop: the body of `millrace api`. listen and ready_file may be NULL. Returns the exit status. */
+int api_run(const char *config_file, const char *listen, const char *ready_file);
+
+#endif

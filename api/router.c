@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table of routes and the look-up in it. HEAD is answered by the row of GET. {job} and {batch} take an id of that kind; a malformed
+ * id is an unknown path, because no such object can exist. A known path with another method gives the list for Allow.
+ */
+#include "api/router.h"
+
+#include <string.h>
+
+#include "api/batches.h"
+#include "api/jobs.h"
+#include "api/meta.h"
+
+const struct route router_routes[] = {
+	{ HTTP_GET, "/healthz", KEY_NONE, BODY_NONE, meta_health_steps },
+	{ HTTP_GET, "/readyz", KEY_NONE, BODY_NONE, meta_ready_steps },
+	{ HTTP_GET, "/metrics", KEY_ADMIN, BODY_NONE, meta_metrics_steps },
+	{ HTTP_POST, "/v1/jobs", KEY_ANY, BODY_JOBS, jobs_submit_steps },
+	{ HTTP_GET, "/v1/jobs", KEY_ANY, BODY_NONE, jobs_list_steps },
+	{ HTTP_GET, "/v1/jobs/{job}", KEY_ANY, BODY_NONE, jobs_get_steps },
+	{ HTTP_DELETE, "/v1/jobs/{job}", KEY_ANY, BODY_NONE, jobs_erase_steps },
+	{ HTTP_POST, "/v1/jobs/{job}/cancel", KEY_ANY, BODY_NONE, jobs_cancel_steps },
+	{ HTTP_POST, "/v1/jobs/{job}/retry", KEY_ANY, BODY_NONE, jobs_retry_steps },
+	{ HTTP_GET, "/v1/jobs/{job}/attempts", KEY_ANY, BODY_NONE, jobs_attempts_steps },
+	{ HTTP_POST, "/v1/batches", KEY_ANY, BODY_JOBS, batches_submit_steps },
+	{ HTTP_GET, "/v1/batches", KEY_ANY, BODY_NONE, batches_list_steps },
+	{ HTTP_GET, "/v1/batches/{batch}", KEY_ANY, BODY_NONE, batches_get_steps },
+	{ HTTP_GET, "/v1/batches/{batch}/results", KEY_ANY, BODY_NONE, batch_results_steps },
+	{ HTTP_POST, "/v1/batches/{batch}/cancel", KEY_ANY, BODY_NONE, batches_cancel_steps },
+	{ HTTP_POST, "/v1/batches/{batch}/retry", KEY_ANY, BODY_NONE, batches_retry_steps },
+	{ .pattern = NULL },
+};
+
+static const char *const method_names[] = {
+	[HTTP_GET] = "GET, HEAD", [HTTP_POST] = "POST",     [HTTP_PUT] = "PUT",
+	[HTTP_PATCH] = "PATCH",   [HTTP_DELETE] = "DELETE", [HTTP_OPTIONS] = "OPTIONS",
+};
+
+static bool part_matches(struct str want, struct str part, struct route_match *m)
+{
+	if (!str_has_prefix(want, STR("{")))
+		return str_eq(want, part);
+	m->has_id = id_parse(part, str_eq(want, STR("{job}")) ? "job_" : "batch_", &m->id) == 0;
+	return m->has_id;
+}
+
+static bool path_matches(struct str pattern, struct str path, struct route_match *m)
+{
+	struct str want, part;
+	m->has_id = false;
+	for (;;) {
+		bool more_wanted = str_split(&pattern, '/', &want);
+		bool more = str_split(&path, '/', &part);
+		if (more_wanted != more)
+			return false;
+		if (!more)
+			return true;
+		if (!part_matches(want, part, m))
+			return false;
+	}
+}
+
+static void allow_add(struct route_match *m, enum http_method method)
+{
+	const char *name = method_names[method];
+	size_t have = strlen(m->allow), n = strlen(name);
+	assert(have + n + 3 < sizeof(m->allow));
+	if (have) {
+		memcpy(m->allow + have, ", ", 2);
+		have += 2;
+	}
+	memcpy(m->allow + have, name, n + 1);
+}
+
+void router_find(enum http_method method, struct str path, struct route_match *ret)
+{
+	*ret = (struct route_match){ 0 };
+	if (method == HTTP_HEAD_)
+		method = HTTP_GET;
+	for (const struct route *r = router_routes; r->pattern; r++) {
+		struct route_match m = { 0 };
+		if (!path_matches(str_from(r->pattern), path, &m))
+			continue;
+		ret->path_known = true;
+		allow_add(ret, r->method);
+		if (r->method != method)
+			continue;
+		ret->route = r;
+		ret->id = m.id;
+		ret->has_id = m.has_id;
+	}
+}

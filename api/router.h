@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which steps answer which method and path. The table in router.c is the list of all that the API can do. */
+#ifndef MR_API_ROUTER_H
+#define MR_API_ROUTER_H
+
+#include "common/flow.h"
+#include "common/http_types.h"
+#include "common/id.h"
+
+struct request;
+
+enum route_key { KEY_NONE, KEY_ANY, KEY_ADMIN };
+enum route_body { BODY_NONE, BODY_JSON, BODY_JOBS /* JSON, or NDJSON as a stream */ };
+
+struct route {
+	enum http_method method;
+	const char *pattern;           /* "/v1/jobs/{job}/cancel"; also the metric label */
+	enum route_key key;
+	enum route_body body;
+	const struct flow_step *steps;
+};
+
+struct route_match {
+	const struct route *route; /* NULL: no such path, or not with this method */
+	struct id id;              /* of {job} or {batch} */
+	bool has_id;
+	bool path_known;
+	char allow[64];            /* methods of this path, when path_known */
+};
+
+void router_find(enum http_method method, struct str path, struct route_match *ret);
+/* All routes, ended by a row without a pattern. */
+extern const struct route router_routes[];
+
+#endif

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * All waits of the process in two lists, jobs and batches, each with one query that is never in flight twice. The interval starts at 50 ms,
+ * grows while nothing ends and falls back when something did; a notice runs the query after 2 ms, so that a burst of notices is one query.
+ *
+ * A query that fails is asked again at the next tick; the waits' own timers end them in any case. More than CHUNK waits are asked
+ * for in turn, from the front of the list, which rotates.
+ */
+#include "api/waiters.h"
+
+#include <stdlib.h>
+
+#include "api/api.h"
+#include "common/hash.h"
+#include "sql_api.h"
+
+#define TICK_MIN_MS 50
+#define TICK_MAX_MS 250
+#define HINT_MS     2
+#define CHUNK       2000
+
+struct wait_kind {
+	struct waiters *all;
+	const struct db_stmt *stmt;
+	struct list waiting;
+	struct db_query query;
+	bool asked_again; /* a notice came while the query was in flight */
+};
+
+struct waiters {
+	struct api *api;
+	struct wait_kind jobs, batches;
+	struct timer timer;
+	uint64_t tick_ms;
+	bool draining;
+};
+
+static void waiter_end(struct waiter *w, int rc)
+{
+	struct wait_kind *kind = w->is_batch ? &w->all->batches : &w->all->jobs;
+	list_remove(&kind->waiting, &w->link);
+	timer_stop(&w->timer);
+	op_done(&w->op, rc);
+}
+
+static void on_time_over(struct timer *t)
+{
+	waiter_end(container_of(t, struct waiter, timer), -(int)ERR_TIMEOUT);
+}
+
+static void on_cancel(struct op *op)
+{
+	waiter_end(container_of(op, struct waiter, op), -(int)ERR_CANCELED);
+}
+
+static void arm(struct waiters *w)
+{
+	if (!w->draining && !timer_is_armed(&w->timer) && (w->jobs.waiting.n > 0 || w->batches.waiting.n > 0))
+		timer_start(&w->timer, w->tick_ms);
+}
+
+static void on_answer(struct op *op, int rc)
+{
+	struct wait_kind *kind = container_of(op, struct wait_kind, query.op);
+	struct waiters *w = kind->all;
+	struct hash ended;
+	hash_init(&ended);
+	struct id ids[1];
+	int n = rc == 0 ? db_rows(&kind->query) : 0;
+	for (int i = 0; i < n; i++) {
+		ids[0] = db_get_id(&kind->query, i, 0);
+		hash_set(&ended, (struct str){ (const char *)ids[0].b, sizeof(ids[0].b) }, w);
+	}
+	db_query_done(&kind->query);
+	w->tick_ms = n > 0 ? TICK_MIN_MS : MIN(w->tick_ms * 2, (uint64_t)TICK_MAX_MS);
+
+	/* Completion may start other waits: collect first. */
+	struct list done;
+	list_init(&done);
+	if (n > 0)
+		LIST_EACH_SAFE (&kind->waiting, k, next) {
+			struct waiter *one = container_of(k, struct waiter, link);
+			if (!hash_get(&ended, (struct str){ (const char *)one->id.b, sizeof(one->id.b) }))
+				continue;
+			list_remove(&kind->waiting, k);
+			list_push(&done, k);
+			timer_stop(&one->timer);
+			one->op.cancel = NULL;
+		}
+	hash_done(&ended);
+	bool again = kind->asked_again;
+	kind->asked_again = false;
+	for (struct link *k; (k = list_pop(&done));)
+		op_done(&container_of(k, struct waiter, link)->op, 0);
+	arm(w);
+	if (again)
+		waiters_hint(w);
+}
+
+static void ask(struct wait_kind *kind)
+{
+	if (kind->query.op.active || list_is_empty(&kind->waiting))
+		return;
+	struct db_array bucket, id, tenant;
+	db_array_init(&bucket, DB_INT4, 1 << 20);
+	db_array_init(&id, DB_UUID, 1 << 20);
+	db_array_init(&tenant, DB_INT8, 1 << 20);
+	for (size_t i = MIN(kind->waiting.n, (size_t)CHUNK); i > 0; i--) {
+		struct link *k = list_pop(&kind->waiting);
+		const struct waiter *w = container_of(k, struct waiter, link);
+		list_push(&kind->waiting, k);
+		db_array_i32(&bucket, id_bucket(w->id));
+		db_array_id(&id, w->id);
+		db_array_i64(&tenant, w->tenant_id);
+	}
+	db_query_init(&kind->query, kind->stmt);
+	db_arg_array(&kind->query.args, &bucket);
+	db_arg_array(&kind->query.args, &id);
+	db_arg_array(&kind->query.args, &tenant);
+	db_array_done(&bucket);
+	db_array_done(&id);
+	db_array_done(&tenant);
+	kind->query.op.on_done = on_answer;
+	kind->query.retry_ms = 0;
+	if (db_query_start(kind->all->api->db, &kind->query, NULL) < 0)
+		db_query_done(&kind->query);
+}
+
+static void on_tick(struct timer *t)
+{
+	struct waiters *w = container_of(t, struct waiters, timer);
+	ask(&w->jobs);
+	ask(&w->batches);
+	arm(w);
+}
+
+static void kind_init(struct wait_kind *kind, struct waiters *w, const struct db_stmt *stmt)
+{
+	kind->all = w;
+	kind->stmt = stmt;
+	list_init(&kind->waiting);
+}
+
+struct waiters *waiters_new(struct api *api)
+{
+	struct waiters *w = calloc(1, sizeof(*w));
+	assert(w);
+	w->api = api;
+	w->tick_ms = TICK_MIN_MS;
+	kind_init(&w->jobs, w, &sql_api_ended_jobs);
+	kind_init(&w->batches, w, &sql_api_ended_batches);
+	timer_init(&w->timer, &api->loop, on_tick);
+	return w;
+}
+
+void waiters_free(struct waiters *w)
+{
+	if (!w)
+		return;
+	assert(list_is_empty(&w->jobs.waiting) && list_is_empty(&w->batches.waiting));
+	assert(!w->jobs.query.op.active && !w->batches.query.op.active);
+	timer_stop(&w->timer);
+	free(w);
+}
+
+void waiter_start(struct waiters *all, struct waiter *w, struct flow *flow, struct id id, int64_t tenant_id, bool is_batch,
+                  int64_t ms)
+{
+	assert(ms > 0);
+	w->all = all;
+	w->id = id;
+	w->tenant_id = tenant_id;
+	w->is_batch = is_batch;
+	timer_init(&w->timer, &all->api->loop, on_time_over);
+	op_start(&w->op, flow, is_batch ? "the end of a batch" : "the end of a job", on_cancel);
+	list_push(is_batch ? &all->batches.waiting : &all->jobs.waiting, &w->link);
+	timer_start(&w->timer, all->draining ? 0 : (uint64_t)ms);
+	all->tick_ms = TICK_MIN_MS;
+	arm(all);
+}
+
+void waiters_hint(struct waiters *w)
+{
+	if (w->draining || (list_is_empty(&w->jobs.waiting) && list_is_empty(&w->batches.waiting)))
+		return;
+	w->jobs.asked_again = w->jobs.query.op.active;
+	w->batches.asked_again = w->batches.query.op.active;
+	timer_start(&w->timer, HINT_MS);
+}
+
+void waiters_drain(struct waiters *w)
+{
+	w->draining = true;
+	timer_stop(&w->timer);
+	struct list *lists[] = { &w->jobs.waiting, &w->batches.waiting };
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+		LIST_EACH (lists[i], k)
+			timer_start(&container_of(k, struct waiter, link)->timer, 0);
+}
