@@ -58,6 +58,8 @@ enum column {
 
 void job_facts_read(const struct db_query *q, int row, struct job_facts *ret)
 {
+	int64_t status = db_get_int(q, row, COL_STATUS);
+	assert(status >= STATUS_SCHEDULED && status <= STATUS_EXPIRED);
 	*ret = (struct job_facts){
 		.id = db_get_id(q, row, COL_ID),
 		.batch_id = db_get_id(q, row, COL_BATCH),
@@ -81,7 +83,7 @@ void job_facts_read(const struct db_query *q, int row, struct job_facts *ret)
 		.cached_input_tokens = db_get_int(q, row, COL_CACHED),
 		.output_tokens = db_get_int(q, row, COL_OUTPUT),
 		.cost_nanousd = db_is_null(q, row, COL_COST) ? -1 : db_get_int(q, row, COL_COST),
-		.status = (enum job_object_status)db_get_int(q, row, COL_STATUS),
+		.status = (enum job_object_status)status,
 		.batch_index = db_is_null(q, row, COL_INDEX) ? -1 : (int)db_get_int(q, row, COL_INDEX),
 		.kind = (int)db_get_int(q, row, COL_KIND),
 		.priority = (int)db_get_int(q, row, COL_PRIORITY),
