@@ -59,7 +59,7 @@ static void chore_at(struct upkeep *u, enum chore_id id, int64_t ms)
 {
 	struct chore *c = &u->chores[id];
 	uint64_t due = loop_now_ms(u->worker->loop) + (uint64_t)MAX(ms, 0);
-	if (u->worker->state == WORKER_STOPPED || (timer_is_armed(&c->timer) && c->due_ms <= due))
+	if (u->worker->state == WORKER_STOPPED || (c->due_ms && c->due_ms <= due))
 		return;
 	c->due_ms = due;
 	if (!c->busy)
@@ -304,8 +304,8 @@ static void on_chore_done(struct op *op, int rc)
 	/* Somebody may have asked for it meanwhile. The jitter keeps a fleet from doing its chores together. */
 	uint64_t now = loop_now_ms(u->worker->loop);
 	int64_t pause = again >= 0 ? again : period - period / 8 + (int64_t)worker_jitter((uint64_t)period / 4 + 1);
-	if (c->due_ms > now && c->due_ms - now < (uint64_t)pause)
-		pause = (int64_t)(c->due_ms - now);
+	if (c->due_ms)
+		pause = MIN(pause, c->due_ms > now ? (int64_t)(c->due_ms - now) : 0);
 	c->due_ms = now + (uint64_t)pause;
 	timer_start(&c->timer, (uint64_t)pause);
 }
