@@ -135,7 +135,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(200, "".join(json.dumps(v) + "\n" for v in lines).encode(), "application/x-ndjson")
         if "wait=" in query:
             end = time.time() + float(query.split("wait=")[1])
-            while time.time() < min(end, thing["at"] + s.seconds):
+            while time.time() < end and s.view(thing)["status"] == "running":
                 time.sleep(0.01)
         self.answer(200, s.view(thing) if is_job else s.batch_view(thing))
 
