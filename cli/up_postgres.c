@@ -15,6 +15,7 @@
 #define _GNU_SOURCE
 #include "cli/up_postgres.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
@@ -336,18 +337,37 @@ static int choose_port(struct up_postgres *p, struct err *err)
 	return file_write(path, 0600, arena_printf(p->arena, "%d\n", p->port), err);
 }
 
-/* A socket's path is short by nature: a long DIR, or one that the server's user cannot reach, gets a private folder
- * under /tmp. */
+/* Removes a folder of sockets with what a killed server left in it: PostgreSQL takes the socket's lock file for a
+ * running server's. */
+static void remove_sockets(const char *dir)
+{
+	struct arena a;
+	DIR *d = opendir(dir);
+	arena_init(&a, 1 << 16);
+	for (struct dirent *e; d && (e = readdir(d)) != NULL;)
+		if (str_has_prefix(str_from(e->d_name), STR(".s.PGSQL.")))
+			unlink(arena_printf(&a, "%s/%s", dir, e->d_name).p);
+	arena_done(&a);
+	if (d)
+		closedir(d);
+	rmdir(dir);
+}
+
+/*
+ * A socket's path is short by nature, and libpq takes a comma for the end of a host. Such a DIR, or one that the
+ * server's user cannot reach, gets a private folder under /tmp.
+ */
 static int choose_sockets(struct up_postgres *p, struct err *err)
 {
 	const char *note = arena_printf(p->arena, "%s/pg.sockets", p->dir).p;
 	struct str last;
 	if (file_read(note, SMALL_FILE, p->arena, &last, NULL) >= 0 && str_has_prefix(last, STR("/tmp/millrace-")))
-		rmdir(arena_strz(p->arena, str_trim(last))); /* of a killed run; the socket went with its server */
+		remove_sockets(arena_strz(p->arena, str_trim(last)));
 	unlink(note);
 
 	p->sockets = arena_printf(p->arena, "%s/sockets", p->dir).p;
-	if (strlen(p->sockets) > SOCKET_DIR_MAX || !is_reachable(p, p->dir)) {
+	remove_sockets(p->sockets);
+	if (strlen(p->sockets) > SOCKET_DIR_MAX || strchr(p->sockets, ',') || !is_reachable(p, p->dir)) {
 		char made[] = "/tmp/millrace-XXXXXX";
 		if (!mkdtemp(made))
 			return err_set(err, ERR_IO, "%s: %s", made, strerror(errno));
@@ -511,7 +531,7 @@ int up_postgres_make_database(const struct up_postgres *p, struct err *err)
 void up_postgres_done(struct up_postgres *p)
 {
 	if (p->sockets)
-		rmdir(p->sockets);
+		remove_sockets(p->sockets);
 	if (p->sockets_are_temporary)
 		unlink(arena_printf(p->arena, "%s/pg.sockets", p->dir).p);
 	if (p->lock_fd >= 0)

@@ -23,6 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/arena.h"
 #include "common/clock.h"
 
 enum { END_ORPHAN = 125, END_USER = 126, END_EXEC = 127 };
@@ -80,6 +81,8 @@ static void become(const struct spawn *s, char **env, pid_t parent)
 	redirect(s);
 	const struct spawn_user *u = s->user;
 	if (u && u->drop && (setgroups(0, NULL) < 0 || setgid(u->gid) < 0 || setuid(u->uid) < 0))
+		_exit(END_USER);
+	if (u && u->drop && chdir("/") < 0) /* it may have no right to be where we are */
 		_exit(END_USER);
 	if (s->death_signal)
 		prctl(PR_SET_PDEATHSIG, s->death_signal);
@@ -160,10 +163,30 @@ int spawn_run(const struct spawn *s, struct buf *output, struct err *err)
 	return err_set(err, ERR_IO, "%s failed: " STR_FMT, s->argv[0], STR_ARG(why));
 }
 
+/* A zombie runs no more; where init does not collect the orphans (containers), it stays for ever. */
+static bool is_zombie(pid_t pid)
+{
+	struct arena a;
+	char text[512];
+	bool zombie = false;
+	arena_init(&a, 4096);
+	int fd = open(arena_printf(&a, "/proc/%d/stat", (int)pid).p, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? read(fd, text, sizeof(text)) : 0;
+	if (fd >= 0)
+		close(fd);
+	/* "PID (name) S …"; the name may hold anything, also parentheses. */
+	while (n > 0 && text[n - 1] != ')')
+		n--;
+	if (n > 0 && (size_t)n + 1 < sizeof(text))
+		zombie = text[n + 1] == 'Z';
+	arena_done(&a);
+	return zombie;
+}
+
 bool spawn_is_gone_within(pid_t pid, int limit_ms)
 {
 	uint64_t end = clock_mono_ms() + (uint64_t)limit_ms;
-	while (kill(pid, 0) == 0 || errno == EPERM) {
+	while ((kill(pid, 0) == 0 || errno == EPERM) && !is_zombie(pid)) {
 		if (clock_mono_ms() >= end)
 			return false;
 		usleep(10 * 1000);

@@ -98,6 +98,7 @@ def keys(shared):
 def workdir():
     """Short and removed afterwards; kept on request (MILLRACE_TEST_KEEP=1), to read logs."""
     path = Path(tempfile.mkdtemp(prefix="millrace-test-", dir="/tmp"))
+    path.chmod(0o755)  # PostgreSQL, which root runs as another user, has to get in
     yield path
     if not os.environ.get("MILLRACE_TEST_KEEP"):
         shutil.rmtree(path, ignore_errors=True)
