@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Making and recognising API keys. Making cannot fail (crypto aborts without chance); recognising answers false for whatever is not exactly
- * the form, so that everything behind it may index into the key. Nothing here compares secrets: the hash is looked up and compared by auth.
+ * Making and recognising API keys. Making cannot fail (crypto aborts without chance); recognising answers false for
+ * whatever is not exactly the form, so that everything behind it may index into the key. Nothing here compares secrets:
+ * the hash is looked up and compared by auth.
  */
 #include "api/auth_key.h"
 
@@ -11,7 +12,7 @@
 
 #define PUBLIC_LEN 10
 #define SECRET_LEN 43
-#define CHECK_LEN 6
+#define CHECK_LEN  6
 
 static const char base62[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -54,7 +55,8 @@ bool auth_key_is_wellformed(struct str key)
 	char check[CHECK_LEN];
 	if (key.n != AUTH_KEY_LEN || !str_has_prefix(key, STR("mr_")) || key.p[AUTH_KEY_PREFIX_LEN] != '_')
 		return false;
-	if (!is_base62(str_sub(key, 3, PUBLIC_LEN)) || !is_base62(str_sub(key, AUTH_KEY_PREFIX_LEN + 1, SECRET_LEN + CHECK_LEN)))
+	if (!is_base62(str_sub(key, 3, PUBLIC_LEN)) ||
+	    !is_base62(str_sub(key, AUTH_KEY_PREFIX_LEN + 1, SECRET_LEN + CHECK_LEN)))
 		return false;
 	write_checksum(check, str_sub(key, 0, AUTH_KEY_LEN - CHECK_LEN));
 	return memcmp(check, key.p + AUTH_KEY_LEN - CHECK_LEN, CHECK_LEN) == 0;

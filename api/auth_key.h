@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * API keys: mr_ + 10 public characters + _ + 43 secret ones + 6 of checksum, all base62. The public part with its mr_ is the key's name in
- * lists and the look-up's index; the checksum (CRC-32 of what stands before it) lets scanners and the door tell a key from a typing mistake without
- * asking the database. Only SHA-256 of the whole key is stored: the secret part has 256 bits of chance, so that a slow hash adds nothing.
+ * API keys: mr_ + 10 public characters + _ + 43 secret ones + 6 of checksum, all base62. The public part with its mr_
+ * is the key's name in lists and the look-up's index; the checksum (CRC-32 of what stands before it) lets scanners and
+ * the door tell a key from a typing mistake without asking the database. Only SHA-256 of the whole key is stored: the
+ * secret part has 256 bits of chance, so that a slow hash adds nothing.
  */
 #ifndef MR_API_AUTH_KEY_H
 #define MR_API_AUTH_KEY_H
@@ -11,7 +12,7 @@
 #include "common/str.h"
 
 #define AUTH_KEY_PREFIX_LEN 13 /* mr_ and 10 characters */
-#define AUTH_KEY_LEN (AUTH_KEY_PREFIX_LEN + 1 + 43 + 6)
+#define AUTH_KEY_LEN        (AUTH_KEY_PREFIX_LEN + 1 + 43 + 6)
 
 struct auth_key {
 	char text[AUTH_KEY_LEN + 1]; /* NUL-terminated; shown once, never stored */

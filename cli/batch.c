@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `millrace batch show|results|cancel|retry`. Results are streamed as they arrive: readable on a terminal, the service's NDJSON on a pipe, with --json, or into
+ * `millrace batch show|results|cancel|retry`. Results are streamed as they arrive: readable on a terminal, the
+ * service's NDJSON on a pipe, with --json, or into
  * --output, so that a batch of any size needs no memory here.
  */
 #include <errno.h>
@@ -41,7 +42,8 @@ static int with_batch(const struct cli_command *base, struct batch_wish *w, int 
 	return rc;
 }
 
-static int call_and_show(struct client *c, const char *command, const char *method, const char *id, const char *verb, bool json)
+static int call_and_show(struct client *c, const char *command, const char *method, const char *id, const char *verb,
+                         bool json)
 {
 	_cleanup_(buf_done) struct buf path;
 	struct client_answer a;
@@ -49,7 +51,9 @@ static int call_and_show(struct client *c, const char *command, const char *meth
 	int rc = CLI_EXIT_OK;
 	buf_init(&path, 4096);
 	buf_printf(&path, "/v1/batches/%s%s", id, verb);
-	const struct client_request r = { .method = method, .path = buf_str(&path), .repeat = strcmp(verb, "/cancel") == 0 };
+	const struct client_request r = { .method = method,
+		                          .path = buf_str(&path),
+		                          .repeat = strcmp(verb, "/cancel") == 0 };
 	term_init(&t, stdout);
 	if (client_call(c, &r, &a))
 		rc = client_complain(c, command, &a);
@@ -94,7 +98,7 @@ static int results(struct client *c, const char *command, const char *id, const 
 	return rc;
 }
 
-#define BATCH_OPTIONS(w)                                                                                          \
+#define BATCH_OPTIONS(w) \
 	{ .name = "json", .kind = CLI_FLAG, .target = &(w)->json, .help = "Print JSON" }, CLIENT_OPTIONS(&(w)->client)
 
 static int simple_main(int argc, char **argv, const char *name, const char *summary, act_fn *act)
@@ -124,14 +128,19 @@ static int results_main(int argc, char **argv)
 {
 	struct batch_wish w = { .json = false };
 	const struct cli_option options[] = {
-		{ .name = "output", .arg = "FILE", .kind = CLI_STR, .target = &w.output, .help = "Write there, one JSON object a line" },
+		{ .name = "output",
+		  .arg = "FILE",
+		  .kind = CLI_STR,
+		  .target = &w.output,
+		  .help = "Write there, one JSON object a line" },
 		BATCH_OPTIONS(&w),
 		{ .name = NULL },
 	};
 	const struct cli_command cmd = {
 		.name = "batch results",
 		.summary = "Prints a batch's results in the order of its jobs, also before it has ended.",
-		.details = "On a terminal they are readable; on a pipe, with --json or --output they are one JSON object a line.",
+		.details = "On a terminal they are readable; on a pipe, with --json or --output they are one JSON "
+		           "object a line.",
 		.options = options,
 	};
 	return with_batch(&cmd, &w, argc, argv, results);
@@ -145,6 +154,6 @@ int batch_main(int argc, char **argv)
 		{ "cancel", "Cancel its jobs that have not ended", cancel_main },
 		{ "retry", "Run its failed jobs again", retry_main },
 	};
-	return cli_dispatch("batch", "Looks at a batch and changes what becomes of it. `millrace submit` makes one.", subs, ARRAY_LEN(subs),
-			    argc, argv);
+	return cli_dispatch("batch", "Looks at a batch and changes what becomes of it. `millrace submit` makes one.",
+	                    subs, ARRAY_LEN(subs), argc, argv);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `millrace check-config [FILE]`: reads a configuration exactly as the processes do and says what it found, or names every mistake at once with
- * its path. The exit status is 1 when there is one.
+ * `millrace check-config [FILE]`: reads a configuration exactly as the processes do and says what it found, or names
+ * every mistake at once with its path. The exit status is 1 when there is one.
  *
- * Beyond what makes a configuration invalid it notes what is probably not meant: keys in a file that others can read, a database that is not
- * named, targets that no route uses, targets without a price.
+ * Beyond what makes a configuration invalid it notes what is probably not meant: keys in a file that others can read, a
+ * database that is not named, targets that no route uses, targets without a price.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,8 +48,7 @@ static void note_readable_keys(const char *file, struct arena *a)
 	bool literal = has_literal_key(json_get(json_get(v, "models"), "*"));
 	const char *name;
 	json_t *target;
-	json_object_foreach(json_get(v, "targets"), name, target)
-		literal = literal || has_literal_key(target);
+	json_object_foreach(json_get(v, "targets"), name, target) literal = literal || has_literal_key(target);
 	if (literal)
 		note("%s holds an api_key and others can read it; use ${VARIABLE}, or chmod 600", file);
 }
@@ -98,7 +97,8 @@ static int check(const char *file, bool quiet, struct arena *a)
 	size_t n;
 	if (conf_load(file, a, &c, &mistakes, &n)) {
 		for (size_t i = 0; i < n; i++)
-			fprintf(stderr, STR_FMT ": " STR_FMT "\n", STR_ARG(mistakes[i].path), STR_ARG(mistakes[i].text));
+			fprintf(stderr, STR_FMT ": " STR_FMT "\n", STR_ARG(mistakes[i].path),
+			        STR_ARG(mistakes[i].text));
 		fprintf(stderr, "%s: %zu mistake%s\n", file ? file : "environment", n, n == 1 ? "" : "s");
 		return CLI_EXIT_FAILED;
 	}
@@ -119,15 +119,21 @@ int check_config_main(int argc, char **argv)
 	const char *config = NULL;
 	bool quiet = false;
 	const struct cli_option options[] = {
-		{ .name = "config", .arg = "FILE", .kind = CLI_STR, .target = &config, .help = "The file (or as argument; MILLRACE_CONFIG)" },
+		{ .name = "config",
+		  .arg = "FILE",
+		  .kind = CLI_STR,
+		  .target = &config,
+		  .help = "The file (or as argument; MILLRACE_CONFIG)" },
 		{ .name = "quiet", .kind = CLI_FLAG, .target = &quiet, .help = "Print mistakes only" },
 		{ .name = NULL },
 	};
 	const struct cli_command cmd = {
 		.name = "check-config",
 		.usage = "[FILE] [options]",
-		.summary = "Reads a configuration (file and environment) as the processes do, and names every mistake with its path.",
-		.details = "Without a file it checks the environment alone. `millrace docs settings` describes every setting.",
+		.summary = "Reads a configuration (file and environment) as the processes do, and names every mistake "
+		           "with its path.",
+		.details =
+		    "Without a file it checks the environment alone. `millrace docs settings` describes every setting.",
 		.options = options,
 		.max_args = 1,
 	};

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The client commands' HTTP: client_call runs a loop of its own until the call has ended, so that commands read from top to bottom.
+ * The client commands' HTTP: client_call runs a loop of its own until the call has ended, so that commands read from
+ * top to bottom.
  *
- * What can go wrong: nobody listens (said at once on the first contact; later, during a restart of the service, a few tries bridge it), the
- * service asks to wait (429, 503: done, as long as the call's time allows and the call may be repeated), it refuses (the problem document is kept
- * for client_complain), the time is over, or the user presses Ctrl-C, which ends the call in flight with -ERR_CANCELED.
+ * What can go wrong: nobody listens (said at once on the first contact; later, during a restart of the service, a few
+ * tries bridge it), the service asks to wait (429, 503: done, as long as the call's time allows and the call may be
+ * repeated), it refuses (the problem document is kept for client_complain), the time is over, or the user presses
+ * Ctrl-C, which ends the call in flight with -ERR_CANCELED.
  */
 #include "cli/client.h"
 
@@ -21,11 +23,11 @@
 #include "common/file.h"
 #include "common/http_client.h"
 
-#define READY_FILE ".millrace/ready.json"
+#define READY_FILE         ".millrace/ready.json"
 #define DEFAULT_TIMEOUT_MS 60000
-#define ANSWER_MAX ((size_t)256 << 20)
-#define NETWORK_TRIES 4
-#define WAIT_MAX_MS 30000
+#define ANSWER_MAX         ((size_t)256 << 20)
+#define NETWORK_TRIES      4
+#define WAIT_MAX_MS        30000
 
 struct client {
 	struct arena arena;
@@ -33,7 +35,7 @@ struct client {
 	struct http_client *http;
 	struct str url, authorization;
 	int64_t timeout_ms;
-	bool reached;     /* it has answered before */
+	bool reached; /* it has answered before */
 	bool interrupted;
 	bool closed;
 	struct http_call *call; /* in flight, or NULL */
@@ -81,7 +83,8 @@ static int find_service(struct client *c, const struct client_cfg *cfg, struct e
 	if (url.n == 0)
 		url = ready_url;
 	if (url.n == 0)
-		return err_set(err, ERR_CONFIG, "no service is known: run `millrace up` here, or give --url or MILLRACE_URL");
+		return err_set(err, ERR_CONFIG,
+		               "no service is known: run `millrace up` here, or give --url or MILLRACE_URL");
 	c->url = clean_url(&c->arena, url);
 	if (key.n == 0 && ready_url.n && str_eq(c->url, clean_url(&c->arena, ready_url)))
 		key = json_str(ready, "api_key");
@@ -124,7 +127,9 @@ int client_open(const struct client_cfg *cfg, struct client **ret, struct err *e
 	loop_init(&c->loop);
 	timer_init(&c->timer, &c->loop, on_timer);
 	loop_on_signal(&c->loop, SIGINT, on_interrupt, c);
-	const struct http_client_cfg http = { .connections = 8, .per_host = 8, .idle_ms = 30000, .user_agent = "millrace/" MR_VERSION };
+	const struct http_client_cfg http = {
+		.connections = 8, .per_host = 8, .idle_ms = 30000, .user_agent = "millrace/" MR_VERSION
+	};
 	c->http = http_client_new(&c->loop, &http);
 	*ret = c;
 	return 0;
@@ -142,7 +147,8 @@ int client_open_for(const struct client_cfg *cfg, const char *command, struct cl
 bool client_is_id(const char *text)
 {
 	size_t n = strlen(text);
-	return n > 0 && n < 128 && strspn(text, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-") == n;
+	return n > 0 && n < 128 &&
+	       strspn(text, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-") == n;
 }
 
 static void on_closed(void *arg)
@@ -232,7 +238,10 @@ static int judge(struct run *run, const struct http_call *call)
 		detail = json_str(json_get(a->body, "error"), "message");
 	enum err_code e = err_by_code_name(code);
 	if (e == ERR_OK)
-		e = a->status == 404 ? ERR_NOT_FOUND : a->status == 429 ? ERR_RATE_LIMITED : a->status == 503 ? ERR_OVERLOADED : ERR_INVALID;
+		e = a->status == 404   ? ERR_NOT_FOUND
+		    : a->status == 429 ? ERR_RATE_LIMITED
+		    : a->status == 503 ? ERR_OVERLOADED
+		                       : ERR_INVALID;
 	if (detail.n)
 		return err_set(&a->err, e, STR_FMT, STR_ARG(detail));
 	return err_set(&a->err, e, "the service answered with status %d", a->status);
@@ -249,8 +258,8 @@ static int call_failed(struct run *run, const struct http_call *call, int rc)
 	if (rc == -ERR_NETWORK)
 		return err_set(&a->err, ERR_NETWORK, "%s cannot be reached (%s)", url, call->err.text);
 	if (call->err.text[0])
-		return err_set(&a->err, (enum err_code)-rc, "%s: %s", url, call->err.text);
-	return err_set(&a->err, (enum err_code)-rc, "%s: %s", url, err_title(rc));
+		return err_set(&a->err, (enum err_code) - rc, "%s: %s", url, call->err.text);
+	return err_set(&a->err, (enum err_code) - rc, "%s: %s", url, err_title(rc));
 }
 
 static size_t make_headers(const struct run *run, struct http_header *h)
@@ -258,11 +267,13 @@ static size_t make_headers(const struct run *run, struct http_header *h)
 	const struct client *c = run->client;
 	const struct client_request *r = run->request;
 	size_t n = 0;
-	h[n++] = (struct http_header){ STR("Accept"), STR("application/json, application/x-ndjson, application/problem+json") };
+	h[n++] = (struct http_header){ STR("Accept"),
+		                       STR("application/json, application/x-ndjson, application/problem+json") };
 	if (c->authorization.n)
 		h[n++] = (struct http_header){ STR("Authorization"), c->authorization };
 	if (r->body.n || r->content_type)
-		h[n++] = (struct http_header){ STR("Content-Type"), str_from(r->content_type ? r->content_type : "application/json") };
+		h[n++] = (struct http_header){ STR("Content-Type"),
+			                       str_from(r->content_type ? r->content_type : "application/json") };
 	if (r->idempotency_key)
 		h[n++] = (struct http_header){ STR("Idempotency-Key"), str_from(r->idempotency_key) };
 	return n;
@@ -289,7 +300,8 @@ static int try_once(struct run *run)
 	call.nheaders = make_headers(run, headers);
 	call.body = r->body;
 	call.connect_ms = 10000;
-	call.total_ms = r->on_data ? 0 : (uint32_t)MIN(run->deadline_ms - MIN(now, run->deadline_ms) + 1, (uint64_t)UINT32_MAX);
+	call.total_ms =
+	    r->on_data ? 0 : (uint32_t)MIN(run->deadline_ms - MIN(now, run->deadline_ms) + 1, (uint64_t)UINT32_MAX);
 	call.idle_ms = r->on_data ? DEFAULT_TIMEOUT_MS : 0;
 	call.body_max = r->on_data ? SIZE_MAX / 2 : ANSWER_MAX;
 	call.on_data = r->on_data ? on_piece : NULL;
@@ -298,7 +310,8 @@ static int try_once(struct run *run)
 	run->done = false;
 	int rc = http_call_start(c->http, &call, NULL);
 	if (rc) {
-		err_set(&a->err, (enum err_code)-rc, "%s: %s", call.url, call.err.text[0] ? call.err.text : err_title(rc));
+		err_set(&a->err, (enum err_code) - rc, "%s: %s", call.url,
+		        call.err.text[0] ? call.err.text : err_title(rc));
 		http_call_done(&call);
 		return rc;
 	}
@@ -342,7 +355,8 @@ static int64_t next_try(const struct run *run, int rc, int tries)
 		return -1;
 	int64_t backoff = MIN(INT64_C(200) << MIN(tries, 6), (int64_t)5000);
 	if (a->status == 429 || a->status == 503)
-		return a->retry_after_ms < 0 ? backoff : MIN(MAX(a->retry_after_ms, (int64_t)100), (int64_t)WAIT_MAX_MS);
+		return a->retry_after_ms < 0 ? backoff
+		                             : MIN(MAX(a->retry_after_ms, (int64_t)100), (int64_t)WAIT_MAX_MS);
 	bool lost = a->status == 0 && (rc == -ERR_NETWORK || rc == -ERR_OUTCOME_UNKNOWN || rc == -ERR_STREAM_CUT);
 	return lost && run->client->reached && tries < NETWORK_TRIES ? backoff : -1;
 }

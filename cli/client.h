@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The service as the client commands see it: one call at a time, blocking, over the HTTP client. Base URL and key come from the options, else
- * the environment (MILLRACE_URL, MILLRACE_API_KEY), else .millrace/ready.json of `millrace up` (in the working directory). 429 and 503 are tried
- * again as Retry-After says, and a network failure too, when the call is safe to repeat (GET, or with an idempotency key) and the time allows.
- * The key of the ready file goes to the service of the ready file only.
+ * The service as the client commands see it: one call at a time, blocking, over the HTTP client. Base URL and key come
+ * from the options, else the environment (MILLRACE_URL, MILLRACE_API_KEY), else .millrace/ready.json of `millrace up`
+ * (in the working directory). 429 and 503 are tried again as Retry-After says, and a network failure too, when the call
+ * is safe to repeat (GET, or with an idempotency key) and the time allows. The key of the ready file goes to the
+ * service of the ready file only.
  */
 #ifndef MR_CLI_CLIENT_H
 #define MR_CLI_CLIENT_H
@@ -20,13 +21,21 @@ struct client_cfg {
 };
 
 /* The rows of an option table that fill a struct client_cfg. */
-#define CLIENT_OPTIONS(cfg)                                                                                             \
-	{ .name = "url", .arg = "URL", .kind = CLI_STR, .target = &(cfg)->url,                                          \
-	  .help = "The service (MILLRACE_URL; else the one that `millrace up` runs)" },                                 \
-	{ .name = "key", .arg = "KEY", .kind = CLI_STR, .target = &(cfg)->key,                                          \
-	  .help = "The API key (MILLRACE_API_KEY; else the one of `millrace up`)" },                                    \
-	{ .name = "timeout", .arg = "TIME", .kind = CLI_MS, .target = &(cfg)->timeout_ms, .min = 1,                     \
-	  .max = 30 * 24 * 3600 * INT64_C(1000), .help = "Give up after so long (exit status 5)" }
+#define CLIENT_OPTIONS(cfg)                                                                               \
+	{ .name = "url",                                                                                  \
+	  .arg = "URL",                                                                                   \
+	  .kind = CLI_STR,                                                                                \
+	  .target = &(cfg)->url,                                                                          \
+	  .help = "The service (MILLRACE_URL; else the one that `millrace up` runs)" },                   \
+	    { .name = "key",                                                                              \
+	      .arg = "KEY",                                                                               \
+	      .kind = CLI_STR,                                                                            \
+	      .target = &(cfg)->key,                                                                      \
+	      .help = "The API key (MILLRACE_API_KEY; else the one of `millrace up`)" },                  \
+	{                                                                                                 \
+		.name = "timeout", .arg = "TIME", .kind = CLI_MS, .target = &(cfg)->timeout_ms, .min = 1, \
+		.max = 30 * 24 * 3600 * INT64_C(1000), .help = "Give up after so long (exit status 5)"    \
+	}
 
 /* Whether text can be an id ("job_019…"): nothing that would change a path. */
 bool client_is_id(const char *text);
@@ -41,30 +50,32 @@ const char *client_url(const struct client *c);
 
 struct client_request {
 	const char *method;
-	struct str path;                /* "/v1/jobs/job_…?wait=10" */
+	struct str path; /* "/v1/jobs/job_…?wait=10" */
 	struct str body;
-	const char *content_type;       /* NULL: application/json when there is a body */
-	const char *idempotency_key;    /* or NULL */
-	int64_t timeout_ms;             /* 0: the client's */
-	bool repeat;                    /* safe to send twice though it is a POST without a key (cancel) */
-	int (*on_data)(void *arg, struct str piece); /* a streamed answer (2xx only); then never repeated after the first piece */
+	const char *content_type;    /* NULL: application/json when there is a body */
+	const char *idempotency_key; /* or NULL */
+	int64_t timeout_ms;          /* 0: the client's */
+	bool repeat;                 /* safe to send twice though it is a POST without a key (cancel) */
+	int (*on_data)(void *arg,
+	               struct str piece); /* a streamed answer (2xx only); then never repeated after the first piece */
 	void *arg;
 };
 
 struct client_answer {
-	int status;        /* 0: no answer came */
-	json_t *body;      /* owned; NULL when the answer is not JSON */
-	struct buf text;   /* owned: the answer's bytes */
+	int status;      /* 0: no answer came */
+	json_t *body;    /* owned; NULL when the answer is not JSON */
+	struct buf text; /* owned: the answer's bytes */
 	char request_id[132];
 	int64_t retry_after_ms; /* of the answer; -1: none */
-	struct err err;    /* when the call failed */
+	struct err err;         /* when the call failed */
 };
 
 /* 0: the answer has a 2xx or 304 status. Else negative, and a->err says why (a->status is set when an answer came). */
 int client_call(struct client *c, const struct client_request *r, struct client_answer *a);
 void client_answer_done(struct client_answer *a); /* safe on a zeroed answer */
 
-/* Prints why a call failed on standard error ("millrace submit: title: detail (at /request/…) [code, request id]"); returns the exit status. */
+/* Prints why a call failed on standard error ("millrace submit: title: detail (at /request/…) [code, request id]");
+ * returns the exit status. */
 int client_complain(struct client *c, const char *command, const struct client_answer *a);
 
 /* Ctrl-C: client_call and client_sleep return -ERR_CANCELED from then on. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `millrace docs PAGE`: the reference pages, made from the tables that the program itself uses (conf.def, err.def, metrics.def), so that they
- * cannot drift. `make docs` writes them to their files. Only a broken standard output can make it fail.
+ * `millrace docs PAGE`: the reference pages, made from the tables that the program itself uses (conf.def, err.def,
+ * metrics.def), so that they cannot drift. `make docs` writes them to their files. Only a broken standard output can
+ * make it fail.
  */
 #include <stdio.h>
 #include <string.h>
@@ -30,14 +31,16 @@ static const struct error_row errors[] = {
 static int write_errors(struct buf *b)
 {
 	buf_add_z(b, "# Errors\n\n"
-		     "<!-- Made by `make docs` from common/err.def; edit that. -->\n\n"
-		     "On the native face an error is `application/problem+json` with `type`, `title`, `status`, `detail`, `code`, and where they apply\n"
-		     "`param` (a JSON pointer to the field), `request_id` and `retryable`. The same codes stand in a job's `error.code`, in its attempts\n"
-		     "and in metrics. *Retryable*: the same request may work later.\n\n"
-		     "| code | status | retryable | meaning |\n| --- | --- | --- | --- |\n");
+	             "<!-- Made by `make docs` from common/err.def; edit that. -->\n\n"
+	             "On the native face an error is `application/problem+json` with `type`, `title`, `status`, "
+	             "`detail`, `code`, and where they apply\n"
+	             "`param` (a JSON pointer to the field), `request_id` and `retryable`. The same codes stand in a "
+	             "job's `error.code`, in its attempts\n"
+	             "and in metrics. *Retryable*: the same request may work later.\n\n"
+	             "| code | status | retryable | meaning |\n| --- | --- | --- | --- |\n");
 	for (size_t i = 0; i < ARRAY_LEN(errors); i++)
-		buf_printf(b, "| `%s` | %d | %s | %s |\n", errors[i].code, errors[i].status, errors[i].retryable ? "yes" : "no",
-			   errors[i].title);
+		buf_printf(b, "| `%s` | %d | %s | %s |\n", errors[i].code, errors[i].status,
+		           errors[i].retryable ? "yes" : "no", errors[i].title);
 	return buf_failed(b) ? -ERR_TOO_LARGE : 0;
 }
 
@@ -54,10 +57,11 @@ static const struct metric_row metric_rows[] = {
 static int write_metrics(struct buf *b)
 {
 	buf_add_z(b, "# Metrics\n\n"
-		     "<!-- Made by `make docs` from common/metrics.def; edit that. -->\n\n"
-		     "Each API and worker process serves its own at `/metrics` in Prometheus' text format. Histograms are in seconds; their series end\n"
-		     "in `_bucket`, `_sum` and `_count`.\n\n"
-		     "| metric | kind | labels | meaning |\n| --- | --- | --- | --- |\n");
+	             "<!-- Made by `make docs` from common/metrics.def; edit that. -->\n\n"
+	             "Each API and worker process serves its own at `/metrics` in Prometheus' text format. Histograms "
+	             "are in seconds; their series end\n"
+	             "in `_bucket`, `_sum` and `_count`.\n\n"
+	             "| metric | kind | labels | meaning |\n| --- | --- | --- | --- |\n");
 	for (size_t i = 0; i < ARRAY_LEN(metric_rows); i++) {
 		const struct metric_row *m = &metric_rows[i];
 		buf_printf(b, "| `%s` | ", m->name);
@@ -94,7 +98,8 @@ int docs_main(int argc, char **argv)
 	const struct cli_command cmd = {
 		.name = "docs",
 		.usage = "settings|errors|metrics|schema",
-		.summary = "Prints a reference page: the settings, errors and metrics in Markdown, the configuration's JSON Schema.",
+		.summary = "Prints a reference page: the settings, errors and metrics in Markdown, the configuration's "
+		           "JSON Schema.",
 		.min_args = 1,
 		.max_args = 1,
 	};
@@ -110,5 +115,5 @@ int docs_main(int argc, char **argv)
 	}
 	const char *best = cli_nearest(str_from(args.v[0]), names, ARRAY_LEN(names));
 	return cli_usage_error("docs", "there is no page \"%s\"; %s%s", args.v[0],
-			       best ? "did you mean " : "wanted settings, errors, metrics or schema", best ? best : "");
+	                       best ? "did you mean " : "wanted settings, errors, metrics or schema", best ? best : "");
 }

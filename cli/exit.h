@@ -5,12 +5,12 @@
 #ifndef MR_CLI_EXIT_H
 #define MR_CLI_EXIT_H
 
-#define CLI_EXITS(EXIT)                                                                    \
-	EXIT(OK, 0, "Done")                                                                \
-	EXIT(FAILED, 1, "A job, a check or the command itself failed")                     \
-	EXIT(USAGE, 2, "The command line is wrong")                                        \
-	EXIT(NOT_FOUND, 3, "There is no such job, batch, key or file")                     \
-	EXIT(UNREACHABLE, 4, "The service or the database cannot be reached or refuses")   \
+#define CLI_EXITS(EXIT)                                                                  \
+	EXIT(OK, 0, "Done")                                                              \
+	EXIT(FAILED, 1, "A job, a check or the command itself failed")                   \
+	EXIT(USAGE, 2, "The command line is wrong")                                      \
+	EXIT(NOT_FOUND, 3, "There is no such job, batch, key or file")                   \
+	EXIT(UNREACHABLE, 4, "The service or the database cannot be reached or refuses") \
 	EXIT(TIMEOUT, 5, "It took longer than --timeout allows")
 
 enum cli_exit {

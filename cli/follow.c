@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Following: a job by long polls, a batch by short ones that move the progress line. A service that goes away for a moment (a deploy) is waited
- * for, OUTAGE_MS at most; jobs run on whether or not somebody watches, so that Ctrl-C and --timeout end only the watching and say how
- * to go on.
+ * Following: a job by long polls, a batch by short ones that move the progress line. A service that goes away for a
+ * moment (a deploy) is waited for, OUTAGE_MS at most; jobs run on whether or not somebody watches, so that Ctrl-C and
+ * --timeout end only the watching and say how to go on.
  */
 #include "cli/follow.h"
 
@@ -12,9 +12,9 @@
 #include "cli/show.h"
 #include "common/clock.h"
 
-#define OUTAGE_MS 30000
-#define POLL_TTY_MS 200
-#define POLL_MS 1000
+#define OUTAGE_MS      30000
+#define POLL_TTY_MS    200
+#define POLL_MS        1000
 #define LINE_MAX_BYTES ((size_t)64 << 20)
 
 uint64_t follow_deadline(int64_t timeout_ms)
@@ -39,7 +39,8 @@ static void clear_line(void)
 static int gave_up(const struct follow *f, struct str id, const char *why, int status)
 {
 	clear_line();
-	fprintf(stderr, "millrace %s: %s; it goes on without us: millrace watch " STR_FMT "\n", f->command, why, STR_ARG(id));
+	fprintf(stderr, "millrace %s: %s; it goes on without us: millrace watch " STR_FMT "\n", f->command, why,
+	        STR_ARG(id));
 	return status;
 }
 
@@ -53,7 +54,8 @@ static int look(const struct follow *f, struct str id, struct str path, uint64_t
 		*lost_since_ms = 0;
 		*ret = take(&a.body);
 		if (!*ret) {
-			fprintf(stderr, "millrace %s: %s did not answer with JSON\n", f->command, client_url(f->client));
+			fprintf(stderr, "millrace %s: %s did not answer with JSON\n", f->command,
+			        client_url(f->client));
 			status = CLI_EXIT_UNREACHABLE;
 		}
 		client_answer_done(&a);
@@ -66,7 +68,7 @@ static int look(const struct follow *f, struct str id, struct str path, uint64_t
 	else if (is_late(f))
 		status = gave_up(f, id, "the time is over", CLI_EXIT_TIMEOUT);
 	else if (first || (a.status && a.status < 500 && a.status != 429) ||
-		 (*lost_since_ms && now - *lost_since_ms >= OUTAGE_MS)) {
+	         (*lost_since_ms && now - *lost_since_ms >= OUTAGE_MS)) {
 		clear_line();
 		status = client_complain(f->client, f->command, &a);
 	} else if (*lost_since_ms == 0)
@@ -216,7 +218,9 @@ int follow_results(struct client *c, const char *command, struct str batch_id, c
 	buf_init(&results.line, LINE_MAX_BYTES);
 	buf_init(&path, 4096);
 	buf_printf(&path, "/v1/batches/" STR_FMT "/results", STR_ARG(batch_id));
-	const struct client_request r = { .method = "GET", .path = buf_str(&path), .on_data = on_piece, .arg = &results };
+	const struct client_request r = {
+		.method = "GET", .path = buf_str(&path), .on_data = on_piece, .arg = &results
+	};
 	int rc = client_call(c, &r, &a);
 	if (rc == 0)
 		rc = on_line(&results, buf_str(&results.line));
@@ -225,7 +229,8 @@ int follow_results(struct client *c, const char *command, struct str batch_id, c
 	buf_done(&results.line);
 	int status = CLI_EXIT_OK;
 	if (rc == -ERR_IO || rc == -ERR_BAD_JSON) {
-		fprintf(stderr, "millrace %s: %s\n", command, rc == -ERR_IO ? "writing the results failed" : "the results are not JSON");
+		fprintf(stderr, "millrace %s: %s\n", command,
+		        rc == -ERR_IO ? "writing the results failed" : "the results are not JSON");
 		status = CLI_EXIT_FAILED;
 	} else if (rc) {
 		status = client_complain(c, command, &a);

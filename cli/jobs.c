@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `millrace jobs list|show|cancel|retry`. A list is fetched page by page and shown as one table; cancel and retry take several ids and go on after one
- * that fails, so that the exit status is that of the worst.
+ * `millrace jobs list|show|cancel|retry`. A list is fetched page by page and shown as one table; cancel and retry take
+ * several ids and go on after one that fails, so that the exit status is that of the worst.
  */
 #include <stdio.h>
 #include <string.h>
@@ -37,7 +37,8 @@ static void add_query(struct buf *b, const char *name, const char *value)
 	}
 }
 
-static int fetch_page(struct client *c, const struct list_wish *w, int64_t want, struct str after, struct client_answer *a)
+static int fetch_page(struct client *c, const struct list_wish *w, int64_t want, struct str after,
+                      struct client_answer *a)
 {
 	_cleanup_(buf_done) struct buf path;
 	buf_init(&path, 16384);
@@ -55,7 +56,8 @@ static int fetch_page(struct client *c, const struct list_wish *w, int64_t want,
 static void add_row(struct term_table *t, struct arena *a, const json_t *job)
 {
 	_cleanup_(buf_done) struct buf age;
-	struct str target = json_str(json_get(job, "served_by"), "target"), code = json_str(json_get(job, "error"), "code");
+	struct str target = json_str(json_get(job, "served_by"), "target"),
+	           code = json_str(json_get(job, "error"), "code");
 	buf_init(&age, 64);
 	term_ago(&age, json_str(job, "created_at"), clock_wall_us());
 	const struct str cells[] = {
@@ -73,10 +75,14 @@ static void add_row(struct term_table *t, struct arena *a, const json_t *job)
 static int list(struct client *c, const struct list_wish *w, struct arena *a)
 {
 	static const struct term_column columns[] = {
-		{ .title = "JOB" },		      { .title = "STATUS", .status = true },
-		{ .title = "ROUTE", .shrink = true }, { .title = "CREATED" },
-		{ .title = "TRIES", .right = true },  { .title = "COST", .right = true },
-		{ .title = "TARGET OR ERROR", .shrink = true }, { .title = NULL },
+		{ .title = "JOB" },
+		{ .title = "STATUS", .status = true },
+		{ .title = "ROUTE", .shrink = true },
+		{ .title = "CREATED" },
+		{ .title = "TRIES", .right = true },
+		{ .title = "COST", .right = true },
+		{ .title = "TARGET OR ERROR", .shrink = true },
+		{ .title = NULL },
 	};
 	struct term term;
 	struct term_table table;
@@ -95,7 +101,8 @@ static int list(struct client *c, const struct list_wish *w, struct arena *a)
 			return rc;
 		}
 		const json_t *data = json_get(answer.body, "data");
-		json_array_foreach(data, i, job) {
+		json_array_foreach(data, i, job)
+		{
 			if (w->json)
 				show_json(stdout, job);
 			else
@@ -120,17 +127,29 @@ static int list_main(int argc, char **argv)
 {
 	struct list_wish w = { .limit = 20 };
 	const struct cli_option options[] = {
-		{ .name = "status", .arg = "STATUS", .kind = CLI_STR, .target = &w.status,
+		{ .name = "status",
+		  .arg = "STATUS",
+		  .kind = CLI_STR,
+		  .target = &w.status,
 		  .help = "scheduled, queued, running, succeeded, failed, canceled or expired" },
 		{ .name = "batch", .arg = "ID", .kind = CLI_STR, .target = &w.batch, .help = "Jobs of this batch" },
 		{ .name = "route", .arg = "NAME", .kind = CLI_STR, .target = &w.route, .help = "Jobs of this route" },
 		{ .name = "user", .arg = "NAME", .kind = CLI_STR, .target = &w.user, .help = "Jobs with this `user`" },
-		{ .name = "limit", .arg = "N", .kind = CLI_INT, .target = &w.limit, .min = 1, .max = 100000, .help = "At most so many (20)" },
+		{ .name = "limit",
+		  .arg = "N",
+		  .kind = CLI_INT,
+		  .target = &w.limit,
+		  .min = 1,
+		  .max = 100000,
+		  .help = "At most so many (20)" },
 		{ .name = "json", .kind = CLI_FLAG, .target = &w.json, .help = "One JSON object a line" },
 		CLIENT_OPTIONS(&w.client),
 		{ .name = NULL },
 	};
-	const struct cli_command cmd = { .name = "jobs list", .usage = "[options]", .summary = "Lists jobs, the newest first.", .options = options };
+	const struct cli_command cmd = { .name = "jobs list",
+		                         .usage = "[options]",
+		                         .summary = "Lists jobs, the newest first.",
+		                         .options = options };
 	struct cli_args args;
 	struct client *c;
 	struct arena a;
@@ -155,8 +174,12 @@ static int show_main(int argc, char **argv)
 		CLIENT_OPTIONS(&cfg),
 		{ .name = NULL },
 	};
-	const struct cli_command cmd = { .name = "jobs show", .usage = "ID [options]", .summary = "Shows a job and its answer.",
-					 .options = options, .min_args = 1, .max_args = 1 };
+	const struct cli_command cmd = { .name = "jobs show",
+		                         .usage = "ID [options]",
+		                         .summary = "Shows a job and its answer.",
+		                         .options = options,
+		                         .min_args = 1,
+		                         .max_args = 1 };
 	struct cli_args args;
 	struct client *c;
 	struct client_answer a;
@@ -194,7 +217,9 @@ static int act_on_one(struct client *c, const char *command, const char *verb, c
 	int rc = CLI_EXIT_OK;
 	buf_init(&path, 4096);
 	buf_printf(&path, "/v1/jobs/%s/%s", id, verb);
-	const struct client_request r = { .method = "POST", .path = buf_str(&path), .repeat = strcmp(verb, "cancel") == 0 };
+	const struct client_request r = { .method = "POST",
+		                          .path = buf_str(&path),
+		                          .repeat = strcmp(verb, "cancel") == 0 };
 	term_init(&t, stdout);
 	if (client_call(c, &r, &a))
 		rc = client_complain(c, command, &a);
@@ -216,8 +241,12 @@ static int act_main(int argc, char **argv, const char *command, const char *verb
 		CLIENT_OPTIONS(&cfg),
 		{ .name = NULL },
 	};
-	const struct cli_command cmd = { .name = command, .usage = "ID… [options]", .summary = summary, .options = options,
-					 .min_args = 1, .max_args = SIZE_MAX };
+	const struct cli_command cmd = { .name = command,
+		                         .usage = "ID… [options]",
+		                         .summary = summary,
+		                         .options = options,
+		                         .min_args = 1,
+		                         .max_args = SIZE_MAX };
 	struct cli_args args;
 	struct client *c;
 	int rc;
@@ -238,7 +267,8 @@ static int act_main(int argc, char **argv, const char *command, const char *verb
 
 static int cancel_main(int argc, char **argv)
 {
-	return act_main(argc, argv, "jobs cancel", "cancel", "Cancels jobs: a waiting one never runs, a running one is aborted.");
+	return act_main(argc, argv, "jobs cancel", "cancel",
+	                "Cancels jobs: a waiting one never runs, a running one is aborted.");
 }
 
 static int retry_main(int argc, char **argv)
@@ -254,5 +284,6 @@ int jobs_main(int argc, char **argv)
 		{ "cancel", "Cancel jobs", cancel_main },
 		{ "retry", "Run failed, canceled or expired jobs again", retry_main },
 	};
-	return cli_dispatch("jobs", "Looks at jobs and changes what becomes of them.", subs, ARRAY_LEN(subs), argc, argv);
+	return cli_dispatch("jobs", "Looks at jobs and changes what becomes of them.", subs, ARRAY_LEN(subs), argc,
+	                    argv);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `millrace key create|list|revoke`: API keys, directly in the database, so that the first key needs no key. A key is printed once, on
- * standard output alone; the database keeps its hash. API processes remember a key for a short while: a revocation reaches all of them after that.
+ * `millrace key create|list|revoke`: API keys, directly in the database, so that the first key needs no key. A key is
+ * printed once, on standard output alone; the database keeps its hash. API processes remember a key for a short while:
+ * a revocation reaches all of them after that.
  */
 #include <stdio.h>
 #include <string.h>
@@ -16,12 +17,17 @@
 
 #define CONNECT_TIMEOUT_S 10
 
-#define PLACE_OPTIONS(p)                                                                                                 \
-	{ .name = "database-url", .arg = "URL", .kind = CLI_STR, .target = &(p)->database_url,                           \
-	  .help = "The database (else the configuration's, else the one of `millrace up`)" },                            \
-	{ .name = "config", .arg = "FILE", .kind = CLI_STR, .target = &(p)->config, .help = "The configuration" },       \
-	{ .name = "dir", .arg = "DIR", .kind = CLI_STR, .target = &(p)->dir,                                             \
-	  .help = "Where `millrace up` keeps its files (" PLACE_DIR ")" }
+#define PLACE_OPTIONS(p)                                                                                               \
+	{ .name = "database-url",                                                                                      \
+	  .arg = "URL",                                                                                                \
+	  .kind = CLI_STR,                                                                                             \
+	  .target = &(p)->database_url,                                                                                \
+	  .help = "The database (else the configuration's, else the one of `millrace up`)" },                          \
+	    { .name = "config", .arg = "FILE", .kind = CLI_STR, .target = &(p)->config, .help = "The configuration" }, \
+	{                                                                                                              \
+		.name = "dir", .arg = "DIR", .kind = CLI_STR, .target = &(p)->dir,                                     \
+		.help = "Where `millrace up` keeps its files (" PLACE_DIR ")"                                          \
+	}
 
 static int complain(const char *command, const struct err *err)
 {
@@ -51,17 +57,34 @@ static int create_main(int argc, char **argv)
 	struct place place = { .dir = PLACE_DIR };
 	struct key_wish w = { .tenant = "default" };
 	const struct cli_option options[] = {
-		{ .name = "tenant", .arg = "NAME", .kind = CLI_STR, .target = &w.tenant,
+		{ .name = "tenant",
+		  .arg = "NAME",
+		  .kind = CLI_STR,
+		  .target = &w.tenant,
 		  .help = "Whose key it is; made when there is none of that name (default)" },
-		{ .name = "name", .arg = "TEXT", .kind = CLI_STR, .target = &w.name, .help = "What it is for, shown in lists" },
-		{ .name = "admin", .kind = CLI_FLAG, .target = &w.is_admin, .help = "May read /metrics and use /admin" },
-		{ .name = "expires", .arg = "TIME", .kind = CLI_MS, .target = &w.expires_ms, .min = 1000, .max = INT64_C(315360000000),
+		{ .name = "name",
+		  .arg = "TEXT",
+		  .kind = CLI_STR,
+		  .target = &w.name,
+		  .help = "What it is for, shown in lists" },
+		{ .name = "admin",
+		  .kind = CLI_FLAG,
+		  .target = &w.is_admin,
+		  .help = "May read /metrics and use /admin" },
+		{ .name = "expires",
+		  .arg = "TIME",
+		  .kind = CLI_MS,
+		  .target = &w.expires_ms,
+		  .min = 1000,
+		  .max = INT64_C(315360000000),
 		  .help = "Stops working after so long (90d); without it never" },
 		PLACE_OPTIONS(&place),
 		{ .name = NULL },
 	};
-	const struct cli_command cmd = { .name = "key create", .usage = "[options]",
-					 .summary = "Makes an API key and prints it. It is shown this once.", .options = options };
+	const struct cli_command cmd = { .name = "key create",
+		                         .usage = "[options]",
+		                         .summary = "Makes an API key and prints it. It is shown this once.",
+		                         .options = options };
 	struct cli_args args;
 	struct db_sync *db;
 	struct auth_key key;
@@ -78,7 +101,8 @@ static int create_main(int argc, char **argv)
 	} else {
 		printf("%s\n", key.text);
 		fflush(stdout);
-		fprintf(stderr, "for tenant %s%s; it cannot be shown again\n", w.tenant, w.is_admin ? ", an admin key" : "");
+		fprintf(stderr, "for tenant %s%s; it cannot be shown again\n", w.tenant,
+		        w.is_admin ? ", an admin key" : "");
 		crypto_wipe(&key, sizeof(key));
 	}
 	db_sync_close(db);
@@ -88,17 +112,24 @@ static int create_main(int argc, char **argv)
 /* --- list --- */
 
 static const char list_sql[] =
-	"select k.prefix, t.name, k.name, case when k.is_admin then 'admin' else 'tenant' end,\n"
-	"	case when k.revoked_at is not null then 'revoked' when k.expires_at <= now() then 'expired' else 'active' end,\n"
-	"	to_char(k.created_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),\n"
-	"	coalesce(to_char(k.expires_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), '')\n"
-	"from api_key k join tenant t on t.id = k.tenant_id order by k.created_at desc, k.prefix limit 10000";
+    "select k.prefix, t.name, k.name, case when k.is_admin then 'admin' else 'tenant' end,\n"
+    "	case when k.revoked_at is not null then 'revoked' when k.expires_at <= now() then 'expired' else 'active' "
+    "end,\n"
+    "	to_char(k.created_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),\n"
+    "	coalesce(to_char(k.expires_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), '')\n"
+    "from api_key k join tenant t on t.id = k.tenant_id order by k.created_at desc, k.prefix limit 10000";
 
 static void print_keys(const struct db_sync *db)
 {
 	static const struct term_column columns[] = {
-		{ .title = "KEY" },    { .title = "TENANT", .shrink = true },	  { .title = "NAME", .shrink = true }, { .title = "KIND" },
-		{ .title = "STATUS", .status = true }, { .title = "CREATED" }, { .title = "EXPIRES" }, { .title = NULL },
+		{ .title = "KEY" },
+		{ .title = "TENANT", .shrink = true },
+		{ .title = "NAME", .shrink = true },
+		{ .title = "KIND" },
+		{ .title = "STATUS", .status = true },
+		{ .title = "CREATED" },
+		{ .title = "EXPIRES" },
+		{ .title = NULL },
 	};
 	struct arena a;
 	struct term term;
@@ -129,8 +160,10 @@ static int list_main(int argc, char **argv)
 {
 	struct place place = { .dir = PLACE_DIR };
 	const struct cli_option options[] = { PLACE_OPTIONS(&place), { .name = NULL } };
-	const struct cli_command cmd = { .name = "key list", .usage = "[options]", .summary = "Lists the API keys, the newest first.",
-					 .options = options };
+	const struct cli_command cmd = { .name = "key list",
+		                         .usage = "[options]",
+		                         .summary = "Lists the API keys, the newest first.",
+		                         .options = options };
 	struct cli_args args;
 	struct db_sync *db;
 	struct err err = { 0 };
@@ -162,9 +195,14 @@ static int revoke_main(int argc, char **argv)
 {
 	struct place place = { .dir = PLACE_DIR };
 	const struct cli_option options[] = { PLACE_OPTIONS(&place), { .name = NULL } };
-	const struct cli_command cmd = { .name = "key revoke", .usage = "PREFIX [options]",
-					 .summary = "Revokes an API key, given its public part (mr_ and ten characters) as `key list` shows it.",
-					 .options = options, .min_args = 1, .max_args = 1 };
+	const struct cli_command cmd = {
+		.name = "key revoke",
+		.usage = "PREFIX [options]",
+		.summary = "Revokes an API key, given its public part (mr_ and ten characters) as `key list` shows it.",
+		.options = options,
+		.min_args = 1,
+		.max_args = 1
+	};
 	struct cli_args args;
 	struct db_sync *db;
 	struct err err = { 0 };
@@ -173,7 +211,8 @@ static int revoke_main(int argc, char **argv)
 	if (!cli_parse(&cmd, argc, argv, &args, &rc))
 		return rc;
 	if (!public_part(args.v[0], prefix))
-		return cli_usage_error("key revoke", "wanted mr_ and ten characters, as `millrace key list` shows them");
+		return cli_usage_error("key revoke",
+		                       "wanted mr_ and ten characters, as `millrace key list` shows them");
 	if ((rc = open_database(&place, "key revoke", &db)))
 		return rc;
 	int found = key_store_revoke(db, prefix, &err);
@@ -196,5 +235,6 @@ int key_main(int argc, char **argv)
 		{ "list", "List the keys", list_main },
 		{ "revoke", "Revoke a key", revoke_main },
 	};
-	return cli_dispatch("key", "Creates, lists and revokes API keys, directly in the database.", subs, ARRAY_LEN(subs), argc, argv);
+	return cli_dispatch("key", "Creates, lists and revokes API keys, directly in the database.", subs,
+	                    ARRAY_LEN(subs), argc, argv);
 }

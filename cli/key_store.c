@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Two statements: a key with its tenant, which is made on the way with a webhook secret of its own, and a revocation. Each is one
- * transaction. Only the hash of a key is written; what could not be written leaves nothing behind.
+ * Two statements: a key with its tenant, which is made on the way with a webhook secret of its own, and a revocation.
+ * Each is one transaction. Only the hash of a key is written; what could not be written leaves nothing behind.
  */
 #include "cli/key_store.h"
 
@@ -24,10 +24,10 @@ static void make_webhook_secret(struct buf *b)
 int key_store_create(struct db_sync *db, const struct key_wish *w, struct auth_key *ret, struct err *err)
 {
 	static const char sql[] =
-		"with t as (insert into tenant (name, webhook_secret) values ($1, $2)\n"
-		"	on conflict (name) do update set name = excluded.name returning id)\n"
-		"insert into api_key (prefix, key_hash, tenant_id, name, is_admin, expires_at)\n"
-		"select $3, decode($4, 'hex'), t.id, $5, $6::boolean, now() + $7::bigint * interval '1 millisecond' from t";
+	    "with t as (insert into tenant (name, webhook_secret) values ($1, $2)\n"
+	    "	on conflict (name) do update set name = excluded.name returning id)\n"
+	    "insert into api_key (prefix, key_hash, tenant_id, name, is_admin, expires_at)\n"
+	    "select $3, decode($4, 'hex'), t.id, $5, $6::boolean, now() + $7::bigint * interval '1 millisecond' from t";
 	uint8_t hash[SHA256_LEN];
 	char prefix[AUTH_KEY_PREFIX_LEN + 1];
 	struct buf secret, hex, expires;
@@ -43,8 +43,13 @@ int key_store_create(struct db_sync *db, const struct key_wish *w, struct auth_k
 	buf_add_char(&hex, 0);
 	buf_add_i64(&expires, w->expires_ms);
 	buf_add_char(&expires, 0);
-	const char *params[] = { w->tenant, secret.p, prefix, hex.p, w->name ? w->name : "", w->is_admin ? "true" : "false",
-				 w->expires_ms ? expires.p : NULL };
+	const char *params[] = { w->tenant,
+		                 secret.p,
+		                 prefix,
+		                 hex.p,
+		                 w->name ? w->name : "",
+		                 w->is_admin ? "true" : "false",
+		                 w->expires_ms ? expires.p : NULL };
 	int rc = db_sync_query(db, sql, ARRAY_LEN(params), params, err);
 	crypto_wipe(secret.p, secret.n);
 	buf_done(&secret);
@@ -57,7 +62,8 @@ int key_store_create(struct db_sync *db, const struct key_wish *w, struct auth_k
 
 int key_store_revoke(struct db_sync *db, const char *prefix, struct err *err)
 {
-	static const char sql[] = "update api_key set revoked_at = coalesce(revoked_at, now()) where prefix = $1 returning prefix";
+	static const char sql[] =
+	    "update api_key set revoked_at = coalesce(revoked_at, now()) where prefix = $1 returning prefix";
 	int rc = db_sync_query(db, sql, 1, &prefix, err);
 	return rc < 0 ? rc : db_sync_rows(db) > 0 ? 1 : 0;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The program: a table of subcommands and a dispatcher. `millrace CMD …` runs one with argv[0] being its name; `millrace help CMD` is
- * `millrace CMD --help`; an unknown word gets the nearest one suggested and the exit status of a wrong command line.
+ * The program: a table of subcommands and a dispatcher. `millrace CMD …` runs one with argv[0] being its name;
+ * `millrace help CMD` is `millrace CMD --help`; an unknown word gets the nearest one suggested and the exit status of a
+ * wrong command line.
  *
  * The commands live in their own files and rooms; they return exit statuses of cli/exit.h.
  */
@@ -12,26 +13,9 @@
 #include "cli/exit.h"
 #include "cli/migrate.h"
 #include "cli/options.h"
-#include "common/base.h"
-
-/* Rooms that are not built into this program say so when they are asked for. */
-#define ABSENT(fn, what)                                                                   \
-	static int fn(int argc UNUSED, char **argv UNUSED)                                 \
-	{                                                                                  \
-		fprintf(stderr, "millrace: this program was built without %s\n", what);    \
-		return CLI_EXIT_FAILED;                                                    \
-	}
-#if __has_include("cli/simulator/simulator.h")
 #include "cli/simulator/simulator.h"
-#else
-ABSENT(simulator_main, "the simulator")
-#endif
-#if __has_include("cli/up.h")
 #include "cli/up.h"
-#else
-ABSENT(up_main, "`up`")
-ABSENT(sample_main, "`sample`")
-#endif
+#include "common/base.h"
 
 static int version_main(int argc, char **argv);
 static int help_main(int argc, char **argv);
@@ -71,12 +55,14 @@ static int version_main(int argc, char **argv)
 
 static void print_overview(FILE *out)
 {
-	fprintf(out, "Millrace: a durable queue for calls to language models.\n\nUsage: millrace COMMAND [options]\n\nCommands:\n");
+	fprintf(out, "Millrace: a durable queue for calls to language models.\n\nUsage: millrace COMMAND "
+	             "[options]\n\nCommands:\n");
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
 		if (!commands[i].hidden)
 			fprintf(out, "  %-14s%s\n", commands[i].name, commands[i].summary);
-	fprintf(out, "\n`millrace help COMMAND` shows a command's options, `millrace help exit-codes` what its exit status means.\n"
-		     "First steps: `millrace up`, then `millrace submit --prompt 'Say hello' --wait`.\n");
+	fprintf(out, "\n`millrace help COMMAND` shows a command's options, `millrace help exit-codes` what its exit "
+	             "status means.\n"
+	             "First steps: `millrace up`, then `millrace submit --prompt 'Say hello' --wait`.\n");
 }
 
 static int print_exit_codes(void)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The command line's parser: one pass over argv that sets each option's target and moves the positional arguments to the front. Mistakes
- * (an unknown option with the nearest known one, a missing value, a number out of range, too few or too many arguments) are said on standard
- * error in one line, with a second that points to --help; nothing is run then.
+ * The command line's parser: one pass over argv that sets each option's target and moves the positional arguments to
+ * the front. Mistakes (an unknown option with the nearest known one, a missing value, a number out of range, too few or
+ * too many arguments) are said on standard error in one line, with a second that points to --help; nothing is run then.
  */
 #include "cli/options.h"
 
@@ -62,7 +62,8 @@ static void print_option(const char *left, const char *help)
 
 static void print_help(const struct cli_command *cmd)
 {
-	printf("%s\n\nUsage: millrace %s%s%s\n\nOptions:\n", cmd->summary, cmd->name, *cmd->usage ? " " : "", cmd->usage);
+	printf("%s\n\nUsage: millrace %s%s%s\n\nOptions:\n", cmd->summary, cmd->name, *cmd->usage ? " " : "",
+	       cmd->usage);
 	for (const struct cli_option *o = cmd->options; o && o->name; o++) {
 		_cleanup_(buf_done) struct buf left;
 		buf_init(&left, 256);
@@ -94,8 +95,8 @@ static int unknown_option(const struct cli_command *cmd, struct str name)
 	nearest_try(&n, STR("help"));
 	struct str best = nearest_get(&n);
 	if (best.p)
-		return cli_usage_error(cmd->name, "there is no option --" STR_FMT "; did you mean --" STR_FMT "?", STR_ARG(name),
-				       STR_ARG(best));
+		return cli_usage_error(cmd->name, "there is no option --" STR_FMT "; did you mean --" STR_FMT "?",
+		                       STR_ARG(name), STR_ARG(best));
 	return cli_usage_error(cmd->name, "there is no option --" STR_FMT, STR_ARG(name));
 }
 
@@ -104,11 +105,12 @@ static int set_number(const struct cli_command *cmd, const struct cli_option *o,
 	int64_t *target = o->target;
 	if (o->kind == CLI_INT) {
 		if (str_i64(str_from(value), o->min, o->max, target))
-			return cli_usage_error(cmd->name, "--%s: wanted a whole number from %lld to %lld, got \"%s\"", o->name,
-					       (long long)o->min, (long long)o->max, value);
+			return cli_usage_error(cmd->name, "--%s: wanted a whole number from %lld to %lld, got \"%s\"",
+			                       o->name, (long long)o->min, (long long)o->max, value);
 	} else if (clock_parse_duration_ms(str_from(value), o->min, o->max, target)) {
-		return cli_usage_error(cmd->name, "--%s: wanted a duration (250ms, 30s, 5m, 2h, 30d) of %lld ms to %lld ms, got \"%s\"",
-				       o->name, (long long)o->min, (long long)o->max, value);
+		return cli_usage_error(
+		    cmd->name, "--%s: wanted a duration (250ms, 30s, 5m, 2h, 30d) of %lld ms to %lld ms, got \"%s\"",
+		    o->name, (long long)o->min, (long long)o->max, value);
 	}
 	return 0;
 }
@@ -237,6 +239,7 @@ int cli_dispatch(const char *name, const char *summary, const struct cli_sub *su
 	}
 	struct str best = nearest_get(&nearest);
 	if (best.p)
-		return cli_usage_error(name, "there is no command \"%s\"; did you mean \"" STR_FMT "\"?", argv[1], STR_ARG(best));
+		return cli_usage_error(name, "there is no command \"%s\"; did you mean \"" STR_FMT "\"?", argv[1],
+		                       STR_ARG(best));
 	return cli_usage_error(name, "there is no command \"%s\"", argv[1]);
 }

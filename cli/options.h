@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Command lines from a table. A command describes its options once; parsing, the checks and the --help text come from it.
+ * Command lines from a table. A command describes its options once; parsing, the checks and the --help text come from
+ *it.
  *
  *	const struct cli_option options[] = {
  *		{ .name = "url", .arg = "URL", .kind = CLI_STR, .target = &url, .help = "Where the service is" },
@@ -12,8 +13,8 @@
  *	if (!cli_parse(&cmd, argc, argv, &args, &rc))
  *		return rc;
  *
- * argv[0] is the command's own name. Options may stand anywhere: --name VALUE, --name=VALUE; the last of a repeated one counts (CLI_LIST
- * keeps all); -- ends them; a lone - is an argument. --help and -h are always there.
+ * argv[0] is the command's own name. Options may stand anywhere: --name VALUE, --name=VALUE; the last of a repeated one
+ *counts (CLI_LIST keeps all); -- ends them; a lone - is an argument. --help and -h are always there.
  */
 #ifndef MR_CLI_OPTIONS_H
 #define MR_CLI_OPTIONS_H
@@ -45,10 +46,10 @@ struct cli_option {
 };
 
 struct cli_command {
-	const char *name;    /* "jobs list" */
-	const char *usage;   /* what follows the name: "[FILES] [options]" */
-	const char *summary; /* one sentence */
-	const char *details; /* paragraphs and examples after the options, or NULL */
+	const char *name;                 /* "jobs list" */
+	const char *usage;                /* what follows the name: "[FILES] [options]" */
+	const char *summary;              /* one sentence */
+	const char *details;              /* paragraphs and examples after the options, or NULL */
 	const struct cli_option *options; /* NULL: none but --help */
 	size_t min_args, max_args;        /* positional arguments */
 };
@@ -59,7 +60,8 @@ struct cli_args {
 };
 
 /*
- * True: go on, ret_args is set. False: leave with *ret_exit: 0 after --help (printed on standard output), 2 after a mistake (said on standard error).
+ * True: go on, ret_args is set. False: leave with *ret_exit: 0 after --help (printed on standard output), 2 after a
+ * mistake (said on standard error).
  */
 bool cli_parse(const struct cli_command *cmd, int argc, char **argv, struct cli_args *ret_args, int *ret_exit);
 
@@ -70,10 +72,12 @@ struct cli_sub {
 };
 int cli_dispatch(const char *name, const char *summary, const struct cli_sub *subs, size_t n, int argc, char **argv);
 
-/* "millrace NAME: text" and a line that names --help on standard error; returns the exit status for a wrong command line. */
+/* "millrace NAME: text" and a line that names --help on standard error; returns the exit status for a wrong command
+ * line. */
 int cli_usage_error(const char *name, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-/* The candidate nearest to word, or NULL when none is near enough to suggest (an edit distance over a third of the length). */
+/* The candidate nearest to word, or NULL when none is near enough to suggest (an edit distance over a third of the
+ * length). */
 const char *cli_nearest(struct str word, const char *const *candidates, size_t n);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How jobs and batches look in a terminal. All text in them came from outside and goes through term_safe (a result's own text keeps
- * its line feeds and tabs). Whatever is missing or of another type is shown as "-": an older or newer service is no reason to fail.
+ * How jobs and batches look in a terminal. All text in them came from outside and goes through term_safe (a result's
+ * own text keeps its line feeds and tabs). Whatever is missing or of another type is shown as "-": an older or newer
+ * service is no reason to fail.
  */
 #include "cli/show.h"
 
@@ -80,8 +81,7 @@ static struct str content_text(struct arena *a, const json_t *content)
 	buf_init(&b, (size_t)64 << 20);
 	size_t i;
 	json_t *part;
-	json_array_foreach(content, i, part)
-		buf_add_str(&b, json_str(part, "text"));
+	json_array_foreach(content, i, part) buf_add_str(&b, json_str(part, "text"));
 	return arena_str(a, buf_str(&b));
 }
 
@@ -122,14 +122,16 @@ void show_json(FILE *out, const json_t *v)
 static void line(const struct term *t, const char *label, struct str value)
 {
 	if (value.n)
-		fprintf(t->out, "%s%-10s%s " STR_FMT "\n", term_style(t, TERM_DIM), label, term_reset(t), STR_ARG(value));
+		fprintf(t->out, "%s%-10s%s " STR_FMT "\n", term_style(t, TERM_DIM), label, term_reset(t),
+		        STR_ARG(value));
 }
 
 static void status_line(const struct term *t, struct arena *a, const json_t *v)
 {
 	struct str status = term_safe(a, json_str(v, "status"));
-	fprintf(t->out, "%s" STR_FMT "%s  %s" STR_FMT "%s\n", term_style(t, TERM_BOLD), STR_ARG(term_safe(a, json_str(v, "id"))),
-		term_reset(t), term_style(t, term_status_style(status)), STR_ARG(status), term_reset(t));
+	fprintf(t->out, "%s" STR_FMT "%s  %s" STR_FMT "%s\n", term_style(t, TERM_BOLD),
+	        STR_ARG(term_safe(a, json_str(v, "id"))), term_reset(t), term_style(t, term_status_style(status)),
+	        STR_ARG(status), term_reset(t));
 }
 
 static struct str ago(struct arena *a, struct str at)
@@ -207,7 +209,8 @@ void show_job(const struct term *t, const json_t *job)
 	struct arena a;
 	arena_init(&a, (size_t)512 << 20);
 	const json_t *metadata = json_get(job, "metadata"), *served = json_get(job, "served_by");
-	struct str started = json_str(job, "started_at"), ended = json_str(job, "finished_at"), target = json_str(served, "target");
+	struct str started = json_str(job, "started_at"), ended = json_str(job, "finished_at"),
+	           target = json_str(served, "target");
 	status_line(t, &a, job);
 	line(t, "route", term_safe(&a, json_str(job, "route")));
 	line(t, "batch", term_safe(&a, json_str(job, "batch_id")));
@@ -216,8 +219,9 @@ void show_job(const struct term *t, const json_t *job)
 	line(t, "finished", ago(&a, ended));
 	line(t, "took", took(&a, started, ended));
 	if (target.n)
-		line(t, "served by", arena_printf(&a, STR_FMT " (" STR_FMT ")", STR_ARG(term_safe(&a, target)),
-						  STR_ARG(term_safe(&a, json_str(served, "level")))));
+		line(t, "served by",
+		     arena_printf(&a, STR_FMT " (" STR_FMT ")", STR_ARG(term_safe(&a, target)),
+		                  STR_ARG(term_safe(&a, json_str(served, "level")))));
 	line(t, "attempts", arena_printf(&a, "%lld", (long long)json_i64(job, "attempts", 0)));
 	line(t, "tokens", usage_text(&a, job));
 	if (show_is_ended(job))
@@ -236,8 +240,9 @@ void show_job_error(const char *command, const json_t *job)
 	struct arena a;
 	arena_init(&a, 1 << 20);
 	struct str text = error_text(&a, job);
-	fprintf(stderr, "millrace %s: " STR_FMT " " STR_FMT "%s" STR_FMT "\n", command, STR_ARG(term_safe(&a, json_str(job, "id"))),
-		STR_ARG(term_safe(&a, json_str(job, "status"))), text.n ? ": " : "", STR_ARG(text));
+	fprintf(stderr, "millrace %s: " STR_FMT " " STR_FMT "%s" STR_FMT "\n", command,
+	        STR_ARG(term_safe(&a, json_str(job, "id"))), STR_ARG(term_safe(&a, json_str(job, "status"))),
+	        text.n ? ": " : "", STR_ARG(text));
 	arena_done(&a);
 }
 
@@ -245,11 +250,12 @@ void show_result(const struct term *t, const json_t *job)
 {
 	struct arena a;
 	arena_init(&a, (size_t)512 << 20);
-	struct str status = term_safe(&a, json_str(job, "status")), file = term_safe(&a, json_str(json_get(job, "metadata"), "file"));
+	struct str status = term_safe(&a, json_str(job, "status")),
+	           file = term_safe(&a, json_str(json_get(job, "metadata"), "file"));
 	fprintf(t->out, "%s── %lld%s" STR_FMT "%s  %s" STR_FMT "%s  %s" STR_FMT "%s\n", term_style(t, TERM_DIM),
-		(long long)json_i64(job, "index", 0) + 1, file.n ? "  " : "", STR_ARG(file), term_reset(t),
-		term_style(t, term_status_style(status)), STR_ARG(status), term_reset(t), term_style(t, TERM_DIM),
-		STR_ARG(show_cost(&a, job)), term_reset(t));
+	        (long long)json_i64(job, "index", 0) + 1, file.n ? "  " : "", STR_ARG(file), term_reset(t),
+	        term_style(t, term_status_style(status)), STR_ARG(status), term_reset(t), term_style(t, TERM_DIM),
+	        STR_ARG(show_cost(&a, job)), term_reset(t));
 	struct str text = show_is_good(job) ? show_result_text(&a, job) : error_text(&a, job);
 	if (text.n)
 		fprintf(t->out, STR_FMT "\n", STR_ARG(text));
@@ -262,11 +268,12 @@ static void show_line_errors(const struct term *t, struct arena *a, const json_t
 {
 	size_t i;
 	json_t *e;
-	json_array_foreach(json_get(batch, "errors"), i, e) {
+	json_array_foreach(json_get(batch, "errors"), i, e)
+	{
 		struct str param = term_safe(a, json_str(e, "param"));
 		fprintf(t->out, "%sline %lld%s: " STR_FMT "%s" STR_FMT " [" STR_FMT "]\n", term_style(t, TERM_RED),
-			(long long)json_i64(e, "line", 0), term_reset(t), STR_ARG(term_safe(a, json_str(e, "message"))),
-			param.n ? " at " : "", STR_ARG(param), STR_ARG(term_safe(a, json_str(e, "code"))));
+		        (long long)json_i64(e, "line", 0), term_reset(t), STR_ARG(term_safe(a, json_str(e, "message"))),
+		        param.n ? " at " : "", STR_ARG(param), STR_ARG(term_safe(a, json_str(e, "code"))));
 	}
 }
 
@@ -319,9 +326,11 @@ void show_batch_summary(const struct term *t, const json_t *batch)
 	arena_init(&a, 16 << 20);
 	show_counts(batch, &c);
 	struct str time = took(&a, json_str(batch, "created_at"), json_str(batch, "finished_at"));
-	fprintf(t->out, STR_FMT " %s" STR_FMT "%s: " STR_FMT "%s" STR_FMT "\n", STR_ARG(term_safe(&a, json_str(batch, "id"))),
-		term_style(t, show_is_good(batch) ? TERM_GREEN : TERM_YELLOW), STR_ARG(term_safe(&a, json_str(batch, "status"))),
-		term_reset(t), STR_ARG(counts_text(&a, &c)), time.n ? " in " : "", STR_ARG(time));
+	fprintf(t->out, STR_FMT " %s" STR_FMT "%s: " STR_FMT "%s" STR_FMT "\n",
+	        STR_ARG(term_safe(&a, json_str(batch, "id"))),
+	        term_style(t, show_is_good(batch) ? TERM_GREEN : TERM_YELLOW),
+	        STR_ARG(term_safe(&a, json_str(batch, "status"))), term_reset(t), STR_ARG(counts_text(&a, &c)),
+	        time.n ? " in " : "", STR_ARG(time));
 	show_line_errors(t, &a, batch);
 	arena_done(&a);
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `millrace submit`: sends one job or a batch, and with --watch or --wait stays until it has ended. The id goes to standard output, what people want to know
- * besides to standard error, so that ID=$(millrace submit …) works.
+ * `millrace submit`: sends one job or a batch, and with --watch or --wait stays until it has ended. The id goes to
+ * standard output, what people want to know besides to standard error, so that ID=$(millrace submit …) works.
  *
- * The submission carries an Idempotency-Key in any case: a repeat after a lost answer (by the client itself, or by hand with the key that was
- * printed) never makes a second job. The default key holds a random part, because submitting the same file twice on purpose is a right use.
+ * The submission carries an Idempotency-Key in any case: a repeat after a lost answer (by the client itself, or by hand
+ * with the key that was printed) never makes a second job. The default key holds a random part, because submitting the
+ * same file twice on purpose is a right use.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -113,7 +114,8 @@ static void say_submitted(const struct submit *s, const json_t *object, bool is_
 	fprintf(stderr, "%s", term_reset(&errors));
 	size_t bad = json_array_size(json_get(object, "errors"));
 	if (bad && !stays)
-		fprintf(stderr, "%zu line%s refused: millrace batch show " STR_FMT "\n", bad, bad == 1 ? " was" : "s were", STR_ARG(id));
+		fprintf(stderr, "%zu line%s refused: millrace batch show " STR_FMT "\n", bad,
+		        bad == 1 ? " was" : "s were", STR_ARG(id));
 }
 
 static int send(const struct submit *s, struct client *c, const struct submit_body *body, FILE *out)
@@ -145,7 +147,9 @@ static int send(const struct submit *s, struct client *c, const struct submit_bo
 	bool is_batch = str_eq_z(json_str(a.body, "object"), "batch");
 	say_submitted(s, a.body, is_batch, key);
 	status = CLI_EXIT_OK;
-	const struct follow f = { .client = c, .command = "submit", .label = is_batch ? "batch" : "job", .deadline_ms = deadline };
+	const struct follow f = {
+		.client = c, .command = "submit", .label = is_batch ? "batch" : "job", .deadline_ms = deadline
+	};
 	if (s->watch || s->wait || out)
 		status = is_batch ? end_batch(s, &f, id, out) : end_job(s, &f, id, out);
 	client_answer_done(&a);
@@ -179,21 +183,61 @@ int submit_main(int argc, char **argv)
 	struct submit s = { .wish = { .max_tokens = -1, .priority = -1 } };
 	struct submit_wish *w = &s.wish;
 	const struct cli_option options[] = {
-		{ .name = "prompt", .arg = "TEXT", .kind = CLI_STR, .target = &w->prompt,
+		{ .name = "prompt",
+		  .arg = "TEXT",
+		  .kind = CLI_STR,
+		  .target = &w->prompt,
 		  .help = "What to do with each file (system message); without files: the job itself" },
-		{ .name = "schema", .arg = "FILE", .kind = CLI_STR, .target = &w->schema_file, .help = "JSON Schema that answers must follow" },
-		{ .name = "route", .arg = "NAME", .kind = CLI_STR, .target = &w->route, .help = "Route of the configuration (default: default)" },
-		{ .name = "model", .arg = "NAME", .kind = CLI_STR, .target = &w->model, .help = "A model or target instead of a route" },
-		{ .name = "max-tokens", .arg = "N", .kind = CLI_INT, .target = &w->max_tokens, .min = 1, .max = 100000000,
+		{ .name = "schema",
+		  .arg = "FILE",
+		  .kind = CLI_STR,
+		  .target = &w->schema_file,
+		  .help = "JSON Schema that answers must follow" },
+		{ .name = "route",
+		  .arg = "NAME",
+		  .kind = CLI_STR,
+		  .target = &w->route,
+		  .help = "Route of the configuration (default: default)" },
+		{ .name = "model",
+		  .arg = "NAME",
+		  .kind = CLI_STR,
+		  .target = &w->model,
+		  .help = "A model or target instead of a route" },
+		{ .name = "max-tokens",
+		  .arg = "N",
+		  .kind = CLI_INT,
+		  .target = &w->max_tokens,
+		  .min = 1,
+		  .max = 100000000,
 		  .help = "Longest answer" },
-		{ .name = "priority", .arg = "N", .kind = CLI_INT, .target = &w->priority, .min = 0, .max = 9, .help = "0 is first, 9 last" },
-		{ .name = "metadata", .arg = "KEY=VALUE", .kind = CLI_LIST, .target = &w->metadata, .help = "May be repeated, 16 times" },
-		{ .name = "webhook", .arg = "URL", .kind = CLI_STR, .target = &w->webhook, .help = "Is called when a job has ended" },
-		{ .name = "idempotency-key", .arg = "KEY", .kind = CLI_STR, .target = &s.key,
+		{ .name = "priority",
+		  .arg = "N",
+		  .kind = CLI_INT,
+		  .target = &w->priority,
+		  .min = 0,
+		  .max = 9,
+		  .help = "0 is first, 9 last" },
+		{ .name = "metadata",
+		  .arg = "KEY=VALUE",
+		  .kind = CLI_LIST,
+		  .target = &w->metadata,
+		  .help = "May be repeated, 16 times" },
+		{ .name = "webhook",
+		  .arg = "URL",
+		  .kind = CLI_STR,
+		  .target = &w->webhook,
+		  .help = "Is called when a job has ended" },
+		{ .name = "idempotency-key",
+		  .arg = "KEY",
+		  .kind = CLI_STR,
+		  .target = &s.key,
 		  .help = "Repeats a submission safely (default: a new one, printed)" },
 		{ .name = "watch", .kind = CLI_FLAG, .target = &s.watch, .help = "Stay and show the progress" },
 		{ .name = "wait", .kind = CLI_FLAG, .target = &s.wait, .help = "Stay and print the results" },
-		{ .name = "output", .arg = "FILE", .kind = CLI_STR, .target = &s.output,
+		{ .name = "output",
+		  .arg = "FILE",
+		  .kind = CLI_STR,
+		  .target = &s.output,
 		  .help = "Stay and write the results there, one JSON object a line" },
 		{ .name = "json", .kind = CLI_FLAG, .target = &s.json, .help = "Print JSON instead of text" },
 		CLIENT_OPTIONS(&s.client),
@@ -203,12 +247,15 @@ int submit_main(int argc, char **argv)
 		.name = "submit",
 		.usage = "[FILE|PATTERN|-|FILE.ndjson]… [options]",
 		.summary = "Submits jobs: --prompt alone is one job, each file becomes one, several files one batch.",
-		.details = "Images (png, jpg, webp, gif) and PDFs are sent as such, other files as text. An NDJSON file holds one job a line,\n"
-			   "as POST /v1/jobs takes it. Without --watch, --wait or --output it returns as soon as the jobs are safe.\n\n"
-			   "Examples:\n"
-			   "  millrace submit --prompt 'Name three rivers' --wait\n"
-			   "  millrace submit invoices/*.txt --prompt 'Extract the total' --schema total.json --output totals.ndjson\n"
-			   "  git diff | millrace submit - --prompt 'Review this change' --wait",
+		.details = "Images (png, jpg, webp, gif) and PDFs are sent as such, other files as text. An NDJSON "
+		           "file holds one job a line,\n"
+		           "as POST /v1/jobs takes it. Without --watch, --wait or --output it returns as soon as the "
+		           "jobs are safe.\n\n"
+		           "Examples:\n"
+		           "  millrace submit --prompt 'Name three rivers' --wait\n"
+		           "  millrace submit invoices/*.txt --prompt 'Extract the total' --schema total.json --output "
+		           "totals.ndjson\n"
+		           "  git diff | millrace submit - --prompt 'Review this change' --wait",
 		.options = options,
 		.max_args = SIZE_MAX,
 	};

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What `submit` sends. A text file becomes one chat job: the prompt as system message (or, without a prompt, nothing), the text as user message.
- * Images and PDFs become the parts that OpenAI's chat format has for them. Several files become NDJSON, one job a line, and so one batch.
- * A file named .ndjson or .jsonl, or standard input that begins with a brace, already is a list of jobs and is sent as it stands; the service
- * judges its lines and names the bad ones.
+ * What `submit` sends. A text file becomes one chat job: the prompt as system message (or, without a prompt, nothing),
+ * the text as user message. Images and PDFs become the parts that OpenAI's chat format has for them. Several files
+ * become NDJSON, one job a line, and so one batch. A file named .ndjson or .jsonl, or standard input that begins with a
+ * brace, already is a list of jobs and is sent as it stands; the service judges its lines and names the bad ones.
  *
  * Everything is read before anything is sent: a file that cannot be read stops the submission while it costs nothing.
  */
@@ -18,8 +18,8 @@
 #include "common/crypto.h"
 #include "common/file.h"
 
-#define BODY_MAX ((size_t)512 << 20)
-#define FILE_MAX ((size_t)100 << 20)
+#define BODY_MAX   ((size_t)512 << 20)
+#define FILE_MAX   ((size_t)100 << 20)
 #define SCHEMA_MAX ((size_t)1 << 20)
 
 static int fail(int status, const char *fmt, ...) PRINTF_LIKE(2, 3);
@@ -85,7 +85,8 @@ static int set_metadata(json_t *job, const struct cli_list *pairs, struct arena 
 		ssize_t equals = str_find_char(pair, '=');
 		if (equals <= 0 || !str_is_utf8(pair))
 			return cli_usage_error("submit", "--metadata: wanted KEY=VALUE, got \"%s\"", pairs->v[i]);
-		json_set_str(metadata, arena_strz(a, str_sub(pair, 0, (size_t)equals)), str_sub(pair, (size_t)equals + 1, pair.n));
+		json_set_str(metadata, arena_strz(a, str_sub(pair, 0, (size_t)equals)),
+		             str_sub(pair, (size_t)equals + 1, pair.n));
 	}
 	return 0;
 }
@@ -123,7 +124,7 @@ static json_t *message(const char *role, json_t *content)
 static const char *media_type(const char *name)
 {
 	static const char *const types[][2] = {
-		{ ".pdf", "application/pdf" }, { ".png", "image/png" },	  { ".jpg", "image/jpeg" },
+		{ ".pdf", "application/pdf" }, { ".png", "image/png" },   { ".jpg", "image/jpeg" },
 		{ ".jpeg", "image/jpeg" },     { ".webp", "image/webp" }, { ".gif", "image/gif" },
 	};
 	struct str s = str_from(name);
@@ -155,11 +156,13 @@ static json_t *binary_content(const char *name, const char *type, struct str byt
 }
 
 /* Appends the job of one document to the body; name is NULL for --prompt alone. */
-static int add_job(const struct submit_wish *w, json_t *template, const char *name, struct str text, struct submit_body *body)
+static int add_job(const struct submit_wish *w, json_t *template, const char *name, struct str text,
+                   struct submit_body *body)
 {
 	const char *type = name ? media_type(name) : NULL;
 	if (!type && !str_is_utf8(text))
-		return fail(CLI_EXIT_FAILED, "%s is neither UTF-8 text nor an image or PDF by its name", name ? name : "--prompt");
+		return fail(CLI_EXIT_FAILED, "%s is neither UTF-8 text nor an image or PDF by its name",
+		            name ? name : "--prompt");
 	if (name && str_trim(text).n == 0)
 		return fail(CLI_EXIT_FAILED, "%s is empty", name);
 	_cleanup_(json_drop) json_t *job = json_deep_copy(template);
@@ -187,7 +190,8 @@ static int read_stdin(struct buf *b)
 	for (;;) {
 		char *room = buf_room(b, 65536);
 		if (!room)
-			return fail(CLI_EXIT_FAILED, "standard input is larger than %zu MiB; submit it in parts", BODY_MAX >> 20);
+			return fail(CLI_EXIT_FAILED, "standard input is larger than %zu MiB; submit it in parts",
+			            BODY_MAX >> 20);
 		ssize_t n = read(STDIN_FILENO, room, 65536);
 		if (n < 0)
 			return fail(CLI_EXIT_FAILED, "standard input cannot be read");
@@ -232,7 +236,8 @@ static int add_file(const struct submit_wish *w, json_t *template, const char *n
 	return rc;
 }
 
-/* A name of a file that exists is that file, whatever characters it has; else it may be a pattern that the shell left alone. */
+/* A name of a file that exists is that file, whatever characters it has; else it may be a pattern that the shell left
+ * alone. */
 static int add_name(const struct submit_wish *w, json_t *template, const char *name, struct submit_body *body)
 {
 	glob_t found;
@@ -253,16 +258,19 @@ static int add_name(const struct submit_wish *w, json_t *template, const char *n
 
 static int check_ndjson(const struct submit_wish *w, const struct cli_args *names)
 {
-	bool set = w->prompt || w->schema_file || w->model || w->route || w->webhook || w->max_tokens >= 0 || w->priority >= 0 ||
-		   w->metadata.n;
+	bool set = w->prompt || w->schema_file || w->model || w->route || w->webhook || w->max_tokens >= 0 ||
+	           w->priority >= 0 || w->metadata.n;
 	for (size_t i = 0; i < names->n; i++) {
 		if (!is_ndjson_name(names->v[i]))
 			continue;
 		if (names->n > 1)
-			return cli_usage_error("submit", "an NDJSON file is a batch of its own: submit %s alone", names->v[i]);
+			return cli_usage_error("submit", "an NDJSON file is a batch of its own: submit %s alone",
+			                       names->v[i]);
 		if (set)
-			return cli_usage_error("submit", "the lines of %s are whole jobs: --prompt, --route and the like do not apply to it",
-					       names->v[i]);
+			return cli_usage_error(
+			    "submit",
+			    "the lines of %s are whole jobs: --prompt, --route and the like do not apply to it",
+			    names->v[i]);
 	}
 	return 0;
 }

@@ -14,14 +14,14 @@ struct submit_wish {
 };
 
 struct submit_body {
-	struct buf text;  /* one job, or one a line; owned */
-	size_t jobs;      /* 0: not counted (an NDJSON file) */
+	struct buf text; /* one job, or one a line; owned */
+	size_t jobs;     /* 0: not counted (an NDJSON file) */
 	bool is_ndjson;
 };
 
 /*
- * names: files, patterns (also quoted ones), "-" for standard input; none: --prompt alone is the job. 0, or an exit status; what is wrong has
- * been said.
+ * names: files, patterns (also quoted ones), "-" for standard input; none: --prompt alone is the job. 0, or an exit
+ * status; what is wrong has been said.
  */
 int submit_input_read(const struct submit_wish *w, const struct cli_args *names, struct submit_body *ret);
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The terminal's basics: what it can do, its styles, the width of text in columns, and readable numbers. Tables are in term_table.c, the
- * progress line in term_bar.c.
+ * The terminal's basics: what it can do, its styles, the width of text in columns, and readable numbers. Tables are in
+ * term_table.c, the progress line in term_bar.c.
  *
- * Widths come from a short table of the wide and the combining ranges of Unicode, so that nothing depends on the locale. Text from outside is made
- * safe first: a control character in a job's metadata must not move the cursor.
+ * Widths come from a short table of the wide and the combining ranges of Unicode, so that nothing depends on the
+ * locale. Text from outside is made safe first: a control character in a job's metadata must not move the cursor.
  */
 #include "cli/term.h"
 
@@ -30,8 +30,9 @@ void term_init(struct term *t, FILE *out)
 const char *term_style(const struct term *t, enum term_style style)
 {
 	static const char *const codes[] = {
-		[TERM_PLAIN] = "",        [TERM_BOLD] = "\033[1m",    [TERM_DIM] = "\033[2m",   [TERM_RED] = "\033[31m",
-		[TERM_GREEN] = "\033[32m", [TERM_YELLOW] = "\033[33m", [TERM_BLUE] = "\033[34m",
+		[TERM_PLAIN] = "",        [TERM_BOLD] = "\033[1m",   [TERM_DIM] = "\033[2m",
+		[TERM_RED] = "\033[31m",  [TERM_GREEN] = "\033[32m", [TERM_YELLOW] = "\033[33m",
+		[TERM_BLUE] = "\033[34m",
 	};
 	return t->color ? codes[style] : "";
 }
@@ -47,9 +48,9 @@ enum term_style term_status_style(struct str status)
 		const char *status;
 		enum term_style style;
 	} styles[] = {
-		{ "succeeded", TERM_GREEN }, { "completed", TERM_GREEN }, { "failed", TERM_RED },   { "expired", TERM_RED },
-		{ "canceled", TERM_YELLOW }, { "cancelled", TERM_YELLOW }, { "running", TERM_BLUE }, { "in_progress", TERM_BLUE },
-		{ "revoked", TERM_RED },
+		{ "succeeded", TERM_GREEN }, { "completed", TERM_GREEN },  { "failed", TERM_RED },
+		{ "expired", TERM_RED },     { "canceled", TERM_YELLOW },  { "cancelled", TERM_YELLOW },
+		{ "running", TERM_BLUE },    { "in_progress", TERM_BLUE }, { "revoked", TERM_RED },
 	};
 	for (size_t i = 0; i < ARRAY_LEN(styles); i++)
 		if (str_eq_z(status, styles[i].status))
@@ -74,15 +75,16 @@ static bool is_in(const struct range *ranges, size_t n, uint32_t c)
 static size_t char_columns(uint32_t c)
 {
 	static const struct range combining[] = {
-		{ 0x300, 0x36f },   { 0x483, 0x489 },   { 0x591, 0x5bd },   { 0x610, 0x61a },	{ 0x64b, 0x65f },
-		{ 0x900, 0x902 },   { 0x93c, 0x93c },   { 0x941, 0x948 },   { 0xe31, 0xe31 },	{ 0xe34, 0xe3a },
-		{ 0x1ab0, 0x1aff }, { 0x1dc0, 0x1dff }, { 0x200b, 0x200f }, { 0x20d0, 0x20ff }, { 0xfe00, 0xfe0f },
+		{ 0x300, 0x36f },   { 0x483, 0x489 },   { 0x591, 0x5bd },     { 0x610, 0x61a },   { 0x64b, 0x65f },
+		{ 0x900, 0x902 },   { 0x93c, 0x93c },   { 0x941, 0x948 },     { 0xe31, 0xe31 },   { 0xe34, 0xe3a },
+		{ 0x1ab0, 0x1aff }, { 0x1dc0, 0x1dff }, { 0x200b, 0x200f },   { 0x20d0, 0x20ff }, { 0xfe00, 0xfe0f },
 		{ 0xfe20, 0xfe2f }, { 0xfeff, 0xfeff }, { 0xe0100, 0xe01ef },
 	};
 	static const struct range wide[] = {
-		{ 0x1100, 0x115f },   { 0x2e80, 0x303e },   { 0x3041, 0x33ff },	 { 0x3400, 0x4dbf },   { 0x4e00, 0x9fff },
-		{ 0xa000, 0xa4cf },   { 0xac00, 0xd7a3 },   { 0xf900, 0xfaff },	 { 0xfe30, 0xfe4f },   { 0xff00, 0xff60 },
-		{ 0xffe0, 0xffe6 },   { 0x1f300, 0x1f64f }, { 0x1f680, 0x1f6ff }, { 0x1f900, 0x1f9ff }, { 0x20000, 0x3fffd },
+		{ 0x1100, 0x115f },   { 0x2e80, 0x303e },   { 0x3041, 0x33ff },   { 0x3400, 0x4dbf },
+		{ 0x4e00, 0x9fff },   { 0xa000, 0xa4cf },   { 0xac00, 0xd7a3 },   { 0xf900, 0xfaff },
+		{ 0xfe30, 0xfe4f },   { 0xff00, 0xff60 },   { 0xffe0, 0xffe6 },   { 0x1f300, 0x1f64f },
+		{ 0x1f680, 0x1f6ff }, { 0x1f900, 0x1f9ff }, { 0x20000, 0x3fffd },
 	};
 	if (c < 0x300)
 		return 1;
@@ -118,7 +120,8 @@ struct str term_safe(struct arena *a, struct str s)
 	char *p = arena_strz(a, s);
 	for (size_t at = 0, from = 0; at < s.n; from = at) {
 		uint32_t c = next_char(s, &at);
-		bool control = c < ' ' || (c >= 0x7f && c < 0xa0) || (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+		bool control =
+		    c < ' ' || (c >= 0x7f && c < 0xa0) || (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
 		if (control)
 			memset(p + from, ' ', at - from);
 	}

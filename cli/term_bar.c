@@ -4,24 +4,26 @@
  *
  *	invoices  [████████████░░░░░░░░]  61%  6,104/10,000  3 failed  12 running  210/s  18s left
  *
- * On a terminal one line is drawn over and over, at most ten times a second; the bar takes what the numbers leave, and goes away on a narrow
- * screen. Elsewhere a plain line comes every ten percent or ten seconds, so that a log stays short. Rate and time left are the service's, or
- * computed from what was seen since the start.
+ * On a terminal one line is drawn over and over, at most ten times a second; the bar takes what the numbers leave, and
+ *goes away on a narrow screen. Elsewhere a plain line comes every ten percent or ten seconds, so that a log stays
+ *short. Rate and time left are the service's, or computed from what was seen since the start.
  */
 #include <string.h>
 
 #include "cli/term.h"
 #include "common/clock.h"
 
-#define REDRAW_MS 100
-#define PLAIN_MS 10000
-#define BAR_MAX 32
-#define BAR_MIN 8
+#define REDRAW_MS      100
+#define PLAIN_MS       10000
+#define BAR_MAX        32
+#define BAR_MIN        8
 #define LINE_MAX_BYTES 2048
 
 void term_bar_init(struct term_bar *b, const struct term *t, const char *label)
 {
-	*b = (struct term_bar){ .term = t, .label = label, .start_ms = clock_mono_ms(), .start_done = -1, .drawn_percent = -10 };
+	*b = (struct term_bar){
+		.term = t, .label = label, .start_ms = clock_mono_ms(), .start_done = -1, .drawn_percent = -10
+	};
 }
 
 static int64_t finished(const struct term_counts *c)

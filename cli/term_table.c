@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tables: all rows are collected first, so that each column is as wide as its widest cell. When a line would be wider than the terminal, the
- * columns marked `shrink` give way (down to their title), widest first; cut cells end with …. On a pipe nothing is cut.
+ * Tables: all rows are collected first, so that each column is as wide as its widest cell. When a line would be wider
+ * than the terminal, the columns marked `shrink` give way (down to their title), widest first; cut cells end with …. On
+ * a pipe nothing is cut.
  */
 #include <string.h>
 
@@ -51,14 +52,15 @@ static void fit_widths(const struct term_table *t, size_t *widths, size_t column
 }
 
 static void print_cell(const struct term_table *t, const struct term *term, size_t i, struct str cell, size_t width,
-		       enum term_style style)
+                       enum term_style style)
 {
 	struct str text = term_fit(t->arena, cell, width);
 	size_t pad = width - MIN(width, term_columns(text));
 	bool last = i + 1 == t->ncolumns;
 	if (t->columns[i].right)
 		fprintf(term->out, "%*s", (int)pad, "");
-	fprintf(term->out, "%s" STR_FMT "%s", term_style(term, style), STR_ARG(text), style == TERM_PLAIN ? "" : term_reset(term));
+	fprintf(term->out, "%s" STR_FMT "%s", term_style(term, style), STR_ARG(text),
+	        style == TERM_PLAIN ? "" : term_reset(term));
 	if (!t->columns[i].right && !last)
 		fprintf(term->out, "%*s", (int)pad, "");
 	fprintf(term->out, "%s", last ? "\n" : "  ");
@@ -78,6 +80,7 @@ void term_table_print(const struct term_table *t, const struct term *term)
 	for (size_t row = 0; row < t->nrows; row++)
 		for (size_t i = 0; i < t->ncolumns; i++) {
 			struct str cell = t->cells[row * t->ncolumns + i];
-			print_cell(t, term, i, cell, widths[i], t->columns[i].status ? term_status_style(cell) : TERM_PLAIN);
+			print_cell(t, term, i, cell, widths[i],
+			           t->columns[i].status ? term_status_style(cell) : TERM_PLAIN);
 		}
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `millrace watch ID`: stays until a job or a batch has ended, shows its progress on standard error and what became of it on standard output.
- * The exit status says whether it went well. Ctrl-C and --timeout end the watching only.
+ * `millrace watch ID`: stays until a job or a batch has ended, shows its progress on standard error and what became of
+ * it on standard output. The exit status says whether it went well. Ctrl-C and --timeout end the watching only.
  */
 #include <stdio.h>
 
@@ -34,14 +34,18 @@ int watch_main(int argc, char **argv)
 	struct client_cfg cfg = { 0 };
 	bool json = false;
 	const struct cli_option options[] = {
-		{ .name = "json", .kind = CLI_FLAG, .target = &json, .help = "Print the job or batch as JSON at the end" },
+		{ .name = "json",
+		  .kind = CLI_FLAG,
+		  .target = &json,
+		  .help = "Print the job or batch as JSON at the end" },
 		CLIENT_OPTIONS(&cfg),
 		{ .name = NULL },
 	};
 	const struct cli_command cmd = {
 		.name = "watch",
 		.usage = "ID [options]",
-		.summary = "Follows a job or a batch until it has ended; the exit status is 0 when all of it succeeded.",
+		.summary =
+		    "Follows a job or a batch until it has ended; the exit status is 0 when all of it succeeded.",
 		.options = options,
 		.min_args = 1,
 		.max_args = 1,
@@ -56,7 +60,9 @@ int watch_main(int argc, char **argv)
 	rc = client_open_for(&cfg, "watch", &c);
 	if (rc)
 		return rc;
-	const struct follow f = { .client = c, .command = "watch", .label = args.v[0], .deadline_ms = follow_deadline(cfg.timeout_ms) };
+	const struct follow f = {
+		.client = c, .command = "watch", .label = args.v[0], .deadline_ms = follow_deadline(cfg.timeout_ms)
+	};
 	rc = watch(&f, str_from(args.v[0]), json);
 	client_close(c);
 	return rc;

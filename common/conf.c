@@ -2,11 +2,12 @@
 /*
  * The configuration's snapshot: loading, the process's current one, reload, and routes by name.
  *
- * conf_load sets the defaults of conf.def, reads the file (conf_read.c), lays the environment over it and checks what one row of the table
- * cannot say. Any mistake, and there may be many, makes the whole snapshot void: the caller gets the list and keeps what it has.
+ * conf_load sets the defaults of conf.def, reads the file (conf_read.c), lays the environment over it and checks what
+ * one row of the table cannot say. Any mistake, and there may be many, makes the whole snapshot void: the caller gets
+ * the list and keeps what it has.
  *
- * A snapshot never changes and is counted; flows that outlive a turn of the loop take a reference. A reload makes a new snapshot in which the
- * settings that need a restart keep their running values.
+ * A snapshot never changes and is counted; flows that outlive a turn of the loop take a reference. A reload makes a new
+ * snapshot in which the settings that need a restart keep their running values.
  */
 #include "common/conf.h"
 
@@ -18,12 +19,11 @@
 #include "common/conf_private.h"
 #include "common/file.h"
 
-#define FILE_MAX ((size_t)16 << 20)
+#define FILE_MAX       ((size_t)16 << 20)
 #define MODEL_NAME_MAX 200
-#define MISTAKES_MAX 1000
+#define MISTAKES_MAX   1000
 
 static struct conf *now;
-
 
 const struct conf_setting conf_settings[] = {
 #define CONF(field, path, type, def, min, max, when, help) \
@@ -171,8 +171,8 @@ static void set_number(struct conf_reader *r, const struct conf_path *at, const 
 	};
 	int64_t v = 0;
 	int rc = s->type == CONF_INT     ? str_i64(text, INT64_MIN, INT64_MAX, &v)
-		 : s->type == CONF_BYTES ? parse_bytes(text, &v)
-					 : clock_parse_duration_ms(text, 0, INT64_MAX, &v);
+	         : s->type == CONF_BYTES ? parse_bytes(text, &v)
+	                                 : clock_parse_duration_ms(text, 0, INT64_MAX, &v);
 	if (rc) {
 		conf_mistake_add(r, at, "wanted %s, got \"" STR_FMT "\"", wanted[s->type], STR_ARG(text));
 		return;
@@ -180,7 +180,7 @@ static void set_number(struct conf_reader *r, const struct conf_path *at, const 
 	if (v < s->min || v > s->max) {
 		const char *unit = s->type == CONF_MS ? " ms" : s->type == CONF_BYTES ? " bytes" : "";
 		conf_mistake_add(r, at, STR_FMT " is out of range: wanted %lld to %lld%s", STR_ARG(text),
-				 (long long)s->min, (long long)s->max, unit);
+		                 (long long)s->min, (long long)s->max, unit);
 		return;
 	}
 	*(int64_t *)(void *)((char *)r->c + s->offset) = v;
@@ -201,7 +201,7 @@ void conf_setting_set(struct conf_reader *r, const struct conf_path *at, const s
 	case CONF_STR:
 		if (!choice_is_allowed(conf_setting_choices(s), text))
 			conf_mistake_add(r, at, "wanted one of %s, got \"" STR_FMT "\"", conf_setting_choices(s),
-					 STR_ARG(text));
+			                 STR_ARG(text));
 		else
 			*(const char **)target = arena_strz(&r->c->arena, text);
 		return;
@@ -260,8 +260,10 @@ static void check_together(struct conf_reader *r)
 	const struct conf *c = r->c;
 	if (c->queue_heartbeat_ms > c->queue_lease_ms / 3) {
 		const struct conf_path at = { NULL, STR("queue.heartbeat") };
-		conf_mistake_add(r, &at, "%lld ms is more than a third of queue.lease (%lld ms): one late heartbeat would lose the lease",
-				 (long long)c->queue_heartbeat_ms, (long long)c->queue_lease_ms);
+		conf_mistake_add(
+		    r, &at,
+		    "%lld ms is more than a third of queue.lease (%lld ms): one late heartbeat would lose the lease",
+		    (long long)c->queue_heartbeat_ms, (long long)c->queue_lease_ms);
 	}
 	if (c->retry_base_ms > c->retry_max_ms) {
 		const struct conf_path at = { NULL, STR("retry.base") };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The configuration's reference, made from conf.def: a page in Markdown and a JSON Schema (2020-12) that editors use while a file is
- * written. The parts that are no rows of the table (targets, models, routes) are written out here, next to each other for both forms.
+ * The configuration's reference, made from conf.def: a page in Markdown and a JSON Schema (2020-12) that editors use
+ * while a file is written. The parts that are no rows of the table (targets, models, routes) are written out here, next
+ * to each other for both forms.
  *
  * Only the buffer can fail (it is too small): the caller hears -ERR_TOO_LARGE.
  */
@@ -11,32 +12,40 @@
 #include "common/conf_private.h"
 
 static const char *const type_words[] = {
-	[CONF_INT] = "number", [CONF_BYTES] = "size", [CONF_MS] = "duration", [CONF_BOOL] = "true or false", [CONF_STR] = "text",
+	[CONF_INT] = "number",         [CONF_BYTES] = "size", [CONF_MS] = "duration",
+	[CONF_BOOL] = "true or false", [CONF_STR] = "text",
 };
 
 static const struct {
 	const char *name, *schema, *help;
 } target_members[] = {
-	{ "provider", "{\"type\":\"string\"}", "The wire format: `openai` (and all that speak it) or another adapter's name; required" },
+	{ "provider", "{\"type\":\"string\"}",
+	  "The wire format: `openai` (and all that speak it) or another adapter's name; required" },
 	{ "model", "{\"type\":\"string\"}", "What the provider is asked for; required" },
 	{ "base_url", "{\"type\":\"string\",\"pattern\":\"^(https?://|\\\\$\\\\{)\"}",
 	  "Where the provider's API is, without the operation: `https://api.openai.com/v1`; required" },
 	{ "api_key", "{\"type\":\"string\"}", "The provider's key; write `${NAME}` and keep it in the environment" },
-	{ "headers", "{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\"}}", "Further headers of each call" },
+	{ "headers", "{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\"}}",
+	  "Further headers of each call" },
 	{ "price",
 	  "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"input\",\"output\"],\"properties\":{"
-	  "\"input\":{\"$ref\":\"#/$defs/usd\"},\"cached_input\":{\"$ref\":\"#/$defs/usd\"},\"output\":{\"$ref\":\"#/$defs/usd\"}}}",
-	  "US dollars per million tokens, as text: `{\"input\": \"0.15\", \"cached_input\": \"0.075\", \"output\": \"0.60\"}`; without it the "
+	  "\"input\":{\"$ref\":\"#/$defs/usd\"},\"cached_input\":{\"$ref\":\"#/$defs/usd\"},\"output\":{\"$ref\":\"#/"
+	  "$defs/usd\"}}}",
+	  "US dollars per million tokens, as text: `{\"input\": \"0.15\", \"cached_input\": \"0.075\", \"output\": "
+	  "\"0.60\"}`; without it the "
 	  "cost is unknown" },
 	{ "timeout",
-	  "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{\"connect\":{\"$ref\":\"#/$defs/duration\"},"
+	  "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{\"connect\":{\"$ref\":\"#/$defs/"
+	  "duration\"},"
 	  "\"first_token\":{\"$ref\":\"#/$defs/duration\"},\"between_tokens\":{\"$ref\":\"#/$defs/duration\"},"
 	  "\"total\":{\"$ref\":\"#/$defs/duration\"}}}",
 	  "`connect`, `first_token`, `between_tokens`, `total`: instead of the `timeout.*` settings" },
-	{ "stream", "{\"type\":\"boolean\"}", "Ask for a stream, so that the first token is seen and a cut noticed (default true)" },
+	{ "stream", "{\"type\":\"boolean\"}",
+	  "Ask for a stream, so that the first token is seen and a cut noticed (default true)" },
 	{ "max_in_flight", "{\"type\":\"integer\",\"minimum\":0,\"maximum\":50000}",
 	  "Calls at once of one worker process; 0: no limit but `worker.slots`" },
-	{ "max_output_tokens", "{\"type\":\"integer\",\"minimum\":0}", "The most that the model can write; 0: unknown" },
+	{ "max_output_tokens", "{\"type\":\"integer\",\"minimum\":0}",
+	  "The most that the model can write; 0: unknown" },
 	{ "context_tokens", "{\"type\":\"integer\",\"minimum\":0}", "The model's context; 0: unknown" },
 };
 
@@ -92,42 +101,52 @@ static void add_cell(struct buf *b, const char *z)
 int conf_write_markdown(struct buf *b)
 {
 	buf_add_z(b, "# Settings\n\n"
-		     "<!-- Made by `make docs` from common/conf.def; edit that. -->\n\n"
-		     "The configuration is one JSON file, given with `--config FILE` or `MILLRACE_CONFIG`. Settings with a dot stand in an object:\n"
-		     "`worker.slots` is `{\"worker\": {\"slots\": 256}}`. Each of them can also come from the environment, which wins:\n"
-		     "`MILLRACE_WORKER_SLOTS=512`. Any text in the file may hold `${NAME}` (the environment's value, which must be set),\n"
-		     "`${NAME:-text}` (with a default) and `$${` (a literal `${`). `millrace check-config FILE` names every mistake.\n\n"
-		     "`SIGHUP` reads the file again: settings marked *reload*, the targets and the routes change at once, the others at the next\n"
-		     "start. A file with a mistake changes nothing.\n\n"
-		     "## Simple settings\n\n"
-		     "| setting | default | values | taken over | what it does |\n| --- | --- | --- | --- | --- |\n");
+	             "<!-- Made by `make docs` from common/conf.def; edit that. -->\n\n"
+	             "The configuration is one JSON file, given with `--config FILE` or `MILLRACE_CONFIG`. Settings "
+	             "with a dot stand in an object:\n"
+	             "`worker.slots` is `{\"worker\": {\"slots\": 256}}`. Each of them can also come from the "
+	             "environment, which wins:\n"
+	             "`MILLRACE_WORKER_SLOTS=512`. Any text in the file may hold `${NAME}` (the environment's value, "
+	             "which must be set),\n"
+	             "`${NAME:-text}` (with a default) and `$${` (a literal `${`). `millrace check-config FILE` names "
+	             "every mistake.\n\n"
+	             "`SIGHUP` reads the file again: settings marked *reload*, the targets and the routes change at "
+	             "once, the others at the next\n"
+	             "start. A file with a mistake changes nothing.\n\n"
+	             "## Simple settings\n\n"
+	             "| setting | default | values | taken over | what it does |\n| --- | --- | --- | --- | --- |\n");
 	for (size_t i = 0; i < conf_settings_n; i++) {
 		const struct conf_setting *s = &conf_settings[i];
-		buf_printf(b, "| `%s` | %s%s%s | ", s->path, *s->def ? "`" : "", *s->def ? s->def : "empty", *s->def ? "`" : "");
+		buf_printf(b, "| `%s` | %s%s%s | ", s->path, *s->def ? "`" : "", *s->def ? s->def : "empty",
+		           *s->def ? "`" : "");
 		write_range(b, s);
 		buf_printf(b, " | %s | ", s->when == CONF_RELOAD ? "reload" : "restart");
 		add_cell(b, s->help);
 		buf_add_z(b, " |\n");
 	}
 	buf_add_z(b, "\n## Targets\n\n"
-		     "`targets` is an object; each member is one provider, model, key and endpoint under a name of your choice.\n\n"
-		     "| member | what it is |\n| --- | --- |\n");
+	             "`targets` is an object; each member is one provider, model, key and endpoint under a name of "
+	             "your choice.\n\n"
+	             "| member | what it is |\n| --- | --- |\n");
 	for (size_t i = 0; i < ARRAY_LEN(target_members); i++) {
 		buf_printf(b, "| `%s` | ", target_members[i].name);
 		add_cell(b, target_members[i].help);
 		buf_add_z(b, " |\n");
 	}
-	return buf_add_z(b, "\n## Routes and models\n\n"
-			    "`routes` is an object; each member is `{\"targets\": [\"name\", …]}`, tried in that order. A request names a route, a target, or,\n"
-			    "where `models` has the member `\"*\"` (a target without `model`), any model's name.\n\n"
-			    "```json\n{\n"
-			    "  \"targets\": {\n"
-			    "    \"openai/gpt-4o-mini\": {\n"
-			    "      \"provider\": \"openai\", \"model\": \"gpt-4o-mini\", \"base_url\": \"https://api.openai.com/v1\",\n"
-			    "      \"api_key\": \"${OPENAI_API_KEY}\",\n"
-			    "      \"price\": {\"input\": \"0.15\", \"cached_input\": \"0.075\", \"output\": \"0.60\"}\n"
-			    "    }\n  },\n"
-			    "  \"routes\": {\"default\": {\"targets\": [\"openai/gpt-4o-mini\"]}}\n}\n```\n");
+	return buf_add_z(
+	    b,
+	    "\n## Routes and models\n\n"
+	    "`routes` is an object; each member is `{\"targets\": [\"name\", …]}`, tried in that order. A request "
+	    "names a route, a target, or,\n"
+	    "where `models` has the member `\"*\"` (a target without `model`), any model's name.\n\n"
+	    "```json\n{\n"
+	    "  \"targets\": {\n"
+	    "    \"openai/gpt-4o-mini\": {\n"
+	    "      \"provider\": \"openai\", \"model\": \"gpt-4o-mini\", \"base_url\": \"https://api.openai.com/v1\",\n"
+	    "      \"api_key\": \"${OPENAI_API_KEY}\",\n"
+	    "      \"price\": {\"input\": \"0.15\", \"cached_input\": \"0.075\", \"output\": \"0.60\"}\n"
+	    "    }\n  },\n"
+	    "  \"routes\": {\"default\": {\"targets\": [\"openai/gpt-4o-mini\"]}}\n}\n```\n");
 }
 
 /* --- JSON Schema --- */
@@ -139,8 +158,10 @@ static void write_schema_type(struct buf *b, const struct conf_setting *s)
 	bool first = true;
 	switch (s->type) {
 	case CONF_INT:
-		buf_printf(b, "\"anyOf\":[{\"type\":\"integer\",\"minimum\":%lld,\"maximum\":%lld},{\"$ref\":\"#/$defs/number\"}]",
-			   (long long)s->min, (long long)s->max);
+		buf_printf(b,
+		           "\"anyOf\":[{\"type\":\"integer\",\"minimum\":%lld,\"maximum\":%lld},{\"$ref\":\"#/$defs/"
+		           "number\"}]",
+		           (long long)s->min, (long long)s->max);
 		return;
 	case CONF_BYTES:
 		buf_add_z(b, "\"$ref\":\"#/$defs/size\"");
@@ -149,7 +170,8 @@ static void write_schema_type(struct buf *b, const struct conf_setting *s)
 		buf_add_z(b, "\"$ref\":\"#/$defs/duration\"");
 		return;
 	case CONF_BOOL:
-		buf_add_z(b, "\"anyOf\":[{\"type\":\"boolean\"},{\"enum\":[\"true\",\"false\"]},{\"$ref\":\"#/$defs/variable\"}]");
+		buf_add_z(b, "\"anyOf\":[{\"type\":\"boolean\"},{\"enum\":[\"true\",\"false\"]},{\"$ref\":\"#/$defs/"
+		             "variable\"}]");
 		return;
 	case CONF_STR:
 		if (!choices) {
@@ -197,8 +219,10 @@ static void write_schema_settings(struct buf *b)
 		if (open.n && !str_eq(group, open))
 			buf_add_z(b, "}}");
 		if (group.n && first)
-			buf_printf(b, ",\n\"" STR_FMT "\":{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{",
-				   STR_ARG(group));
+			buf_printf(b,
+			           ",\n\"" STR_FMT
+			           "\":{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{",
+			           STR_ARG(group));
 		write_schema_setting(b, &conf_settings[i], conf_settings[i].path + dot + 1, group.n > 0 && first);
 		open = group;
 	}
@@ -208,7 +232,8 @@ static void write_schema_settings(struct buf *b)
 
 static void write_schema_target(struct buf *b, const char *name, const char *required)
 {
-	buf_printf(b, "\"%s\":{\"type\":\"object\",\"additionalProperties\":false,\"required\":[%s],\"properties\":{", name, required);
+	buf_printf(b, "\"%s\":{\"type\":\"object\",\"additionalProperties\":false,\"required\":[%s],\"properties\":{",
+	           name, required);
 	for (size_t i = 0; i < ARRAY_LEN(target_members); i++) {
 		buf_printf(b, "%s\n\"%s\":{\"description\":", i ? "," : "", target_members[i].name);
 		buf_add_json_str(b, str_from(target_members[i].help));
@@ -220,25 +245,27 @@ static void write_schema_target(struct buf *b, const char *name, const char *req
 
 int conf_write_schema(struct buf *b)
 {
-	buf_add_z(b, "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\n\"title\":\"Millrace configuration\",\n"
-		     "\"type\":\"object\",\"additionalProperties\":false,\n\"$defs\":{\n");
+	buf_add_z(
+	    b, "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\n\"title\":\"Millrace configuration\",\n"
+	       "\"type\":\"object\",\"additionalProperties\":false,\n\"$defs\":{\n");
 	write_schema_target(b, "target", "\"provider\",\"model\",\"base_url\"");
 	write_schema_target(b, "any_model", "\"provider\",\"base_url\"");
 	buf_add_z(b, "\"variable\":{\"type\":\"string\",\"pattern\":\"\\\\$\\\\{\"},\n"
-		     "\"number\":{\"type\":\"string\",\"pattern\":\"^-?[0-9]+$|\\\\$\\\\{\"},\n"
-		     "\"size\":{\"anyOf\":[{\"type\":\"integer\",\"minimum\":0},"
-		     "{\"type\":\"string\",\"pattern\":\"^[0-9]+ ?([KMG]iB)?$|\\\\$\\\\{\"}]},\n"
-		     "\"duration\":{\"anyOf\":[{\"type\":\"integer\",\"minimum\":0},"
-		     "{\"type\":\"string\",\"pattern\":\"^[0-9]+(ms|s|m|h|d)?$|\\\\$\\\\{\"}]},\n"
-		     "\"usd\":{\"anyOf\":[{\"type\":\"integer\",\"minimum\":0},"
-		     "{\"type\":\"string\",\"pattern\":\"^[0-9]+(\\\\.[0-9]{1,9})?$|\\\\$\\\\{\"}]}},\n"
-		     "\"properties\":{\n\"$schema\":{\"type\":\"string\"},\n"
-		     "\"targets\":{\"type\":\"object\",\"additionalProperties\":{\"$ref\":\"#/$defs/target\"}},\n"
-		     "\"models\":{\"type\":\"object\",\"additionalProperties\":false,"
-		     "\"properties\":{\"*\":{\"$ref\":\"#/$defs/any_model\"}}},\n"
-		     "\"routes\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"object\",\"additionalProperties\":false,"
-		     "\"required\":[\"targets\"],\"properties\":{\"targets\":{\"type\":\"array\",\"minItems\":1,"
-		     "\"items\":{\"type\":\"string\"}}}}}");
+	             "\"number\":{\"type\":\"string\",\"pattern\":\"^-?[0-9]+$|\\\\$\\\\{\"},\n"
+	             "\"size\":{\"anyOf\":[{\"type\":\"integer\",\"minimum\":0},"
+	             "{\"type\":\"string\",\"pattern\":\"^[0-9]+ ?([KMG]iB)?$|\\\\$\\\\{\"}]},\n"
+	             "\"duration\":{\"anyOf\":[{\"type\":\"integer\",\"minimum\":0},"
+	             "{\"type\":\"string\",\"pattern\":\"^[0-9]+(ms|s|m|h|d)?$|\\\\$\\\\{\"}]},\n"
+	             "\"usd\":{\"anyOf\":[{\"type\":\"integer\",\"minimum\":0},"
+	             "{\"type\":\"string\",\"pattern\":\"^[0-9]+(\\\\.[0-9]{1,9})?$|\\\\$\\\\{\"}]}},\n"
+	             "\"properties\":{\n\"$schema\":{\"type\":\"string\"},\n"
+	             "\"targets\":{\"type\":\"object\",\"additionalProperties\":{\"$ref\":\"#/$defs/target\"}},\n"
+	             "\"models\":{\"type\":\"object\",\"additionalProperties\":false,"
+	             "\"properties\":{\"*\":{\"$ref\":\"#/$defs/any_model\"}}},\n"
+	             "\"routes\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"object\","
+	             "\"additionalProperties\":false,"
+	             "\"required\":[\"targets\"],\"properties\":{\"targets\":{\"type\":\"array\",\"minItems\":1,"
+	             "\"items\":{\"type\":\"string\"}}}}}");
 	write_schema_settings(b);
 	return buf_add_z(b, "}}\n");
 }

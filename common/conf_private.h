@@ -51,7 +51,8 @@ void conf_setting_set(struct conf_reader *r, const struct conf_path *at, const s
 
 /* Helpers of the readers: "an object"; whether v has the type, else a mistake; the mistake of an unknown key. */
 const char *conf_type_name(const json_t *v);
-bool conf_is_type(struct conf_reader *r, const struct conf_path *at, const json_t *v, json_type type, const char *wanted);
+bool conf_is_type(struct conf_reader *r, const struct conf_path *at, const json_t *v, json_type type,
+                  const char *wanted);
 void conf_unknown_key(struct conf_reader *r, const struct conf_path *at, const struct nearest *n);
 
 /* conf_targets.c; targets go before routes, which name them. */

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The configuration's file: strict JSON into a struct conf. First ${ENV} is substituted in every string, then each top-level member goes to
- * its reader: the simple settings to the rows of conf.def, `targets`, `models` and `routes` to conf_targets.c.
+ * The configuration's file: strict JSON into a struct conf. First ${ENV} is substituted in every string, then each
+ * top-level member goes to its reader: the simple settings to the rows of conf.def, `targets`, `models` and `routes` to
+ * conf_targets.c.
  *
- * Everything may be wrong, and all of it is said at once: each reader notes a mistake with its path and goes on with the next
- * member. A path that has a mistake gets no second one, so that a variable that is not set does not also count as a wrong type.
+ * Everything may be wrong, and all of it is said at once: each reader notes a mistake with its path and goes on with
+ * the next member. A path that has a mistake gets no second one, so that a variable that is not set does not also count
+ * as a wrong type.
  *
- * Substitution: ${NAME} is the environment's value and must be set; ${NAME:-text} falls back when it is unset or empty; $${ is a literal ${.
- * Substituted text is not substituted again.
+ * Substitution: ${NAME} is the environment's value and must be set; ${NAME:-text} falls back when it is unset or empty;
+ * $${ is a literal ${. Substituted text is not substituted again.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +39,8 @@ const char *conf_type_name(const json_t *v)
 	return "nothing";
 }
 
-bool conf_is_type(struct conf_reader *r, const struct conf_path *at, const json_t *v, json_type type, const char *wanted)
+bool conf_is_type(struct conf_reader *r, const struct conf_path *at, const json_t *v, json_type type,
+                  const char *wanted)
 {
 	if (json_typeof(v) == type)
 		return true;
@@ -70,8 +73,9 @@ static bool substitute_one(struct conf_reader *r, const struct conf_path *at, st
 	for (size_t i = 0; i < name.n; i++)
 		ok = ok && is_env_char(name.p[i], i == 0);
 	if (!ok) {
-		conf_mistake_add(r, at, "\"${" STR_FMT "}\" does not name an environment variable (write $${ for a literal ${)",
-				 STR_ARG(inside));
+		conf_mistake_add(
+		    r, at, "\"${" STR_FMT "}\" does not name an environment variable (write $${ for a literal ${)",
+		    STR_ARG(inside));
 		return false;
 	}
 	const char *value = getenv(arena_strz(r->a, name));
@@ -131,12 +135,14 @@ static void substitute_all(struct conf_reader *r, const struct conf_path *at, js
 		substitute_string(r, at, v);
 	const char *key;
 	json_t *member;
-	json_object_foreach(v, key, member) {
+	json_object_foreach(v, key, member)
+	{
 		const struct conf_path down = { at, str_from(key) };
 		substitute_all(r, &down, member);
 	}
 	size_t i;
-	json_array_foreach(v, i, member) {
+	json_array_foreach(v, i, member)
+	{
 		const struct conf_path down = { at, arena_printf(r->a, "[%zu]", i) };
 		substitute_all(r, &down, member);
 	}
@@ -198,7 +204,8 @@ static void read_member(struct conf_reader *r, const struct conf_path *at, struc
 	if (group.n)
 		path = arena_printf(r->a, STR_FMT "." STR_FMT, STR_ARG(group), STR_ARG(at->key));
 	bool is_group;
-	const struct conf_setting *s = str_find_char(at->key, '.') < 0 ? find_setting(path, &is_group) : (is_group = false, NULL);
+	const struct conf_setting *s =
+	    str_find_char(at->key, '.') < 0 ? find_setting(path, &is_group) : (is_group = false, NULL);
 	if (s) {
 		read_setting(r, at, s, v);
 	} else if (is_group) {
@@ -216,7 +223,8 @@ static void read_group(struct conf_reader *r, const struct conf_path *at, struct
 {
 	const char *key;
 	json_t *v;
-	json_object_foreach(object, key, v) {
+	json_object_foreach(object, key, v)
+	{
 		const struct conf_path down = { at, str_from(key) };
 		read_member(r, &down, group, v);
 	}
@@ -240,7 +248,9 @@ void conf_read_text(struct conf_reader *r, struct str text)
 	static const struct {
 		const char *key;
 		void (*read)(struct conf_reader *r, const struct conf_path *at, json_t *v);
-	} parts[] = { { "targets", conf_read_targets }, { "models", conf_read_models }, { "routes", conf_read_routes } };
+	} parts[] = { { "targets", conf_read_targets },
+		      { "models", conf_read_models },
+		      { "routes", conf_read_routes } };
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
 		const struct conf_path at = { &top, str_from(parts[i].key) };
 		json_t *part = json_get(v, parts[i].key);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The parts of the configuration's file that name things: `targets` (what can be called, with which key and price), `models` (the target of
- * every other model name) and `routes` (which targets serve a request, in order). Targets are read first, because routes name them.
+ * The parts of the configuration's file that name things: `targets` (what can be called, with which key and price),
+ * `models` (the target of every other model name) and `routes` (which targets serve a request, in order). Targets are
+ * read first, because routes name them.
  *
- * Each object is read by a table of its members, so that an unknown member can be told from a known one and the nearest name suggested. A
- * value that is wrong leaves the default and a mistake; the reading goes on.
+ * Each object is read by a table of its members, so that an unknown member can be told from a known one and the nearest
+ * name suggested. A value that is wrong leaves the default and a mistake; the reading goes on.
  */
 #include <string.h>
 
@@ -12,7 +13,7 @@
 #include "common/conf_private.h"
 #include "common/nearest.h"
 
-#define NAME_MAX_BYTES 200
+#define NAME_MAX_BYTES    200
 #define PRICE_MAX_NANOUSD (INT64_C(1000000) * 1000000000)
 
 /* A member of an object: its reader and where the value goes. */
@@ -22,14 +23,15 @@ struct member {
 	size_t offset;
 };
 
-static void read_members(struct conf_reader *r, const struct conf_path *at, json_t *object, const struct member *members,
-			 size_t n, void *base)
+static void read_members(struct conf_reader *r, const struct conf_path *at, json_t *object,
+                         const struct member *members, size_t n, void *base)
 {
 	if (!conf_is_type(r, at, object, JSON_OBJECT, "an object"))
 		return;
 	const char *key;
 	json_t *v;
-	json_object_foreach(object, key, v) {
+	json_object_foreach(object, key, v)
+	{
 		const struct conf_path down = { at, str_from(key) };
 		struct nearest nearest;
 		nearest_init(&nearest, down.key);
@@ -97,7 +99,8 @@ static void read_duration(struct conf_reader *r, const struct conf_path *at, jso
 	else if (!conf_is_type(r, at, v, JSON_STRING, "a duration (\"30s\")"))
 		return;
 	if (clock_parse_duration_ms(text, 1, 86400000, (int64_t *)target))
-		conf_mistake_add(r, at, "wanted a duration of 1ms to 24h (\"30s\"), got \"" STR_FMT "\"", STR_ARG(text));
+		conf_mistake_add(r, at, "wanted a duration of 1ms to 24h (\"30s\"), got \"" STR_FMT "\"",
+		                 STR_ARG(text));
 }
 
 static void read_base_url(struct conf_reader *r, const struct conf_path *at, json_t *v, void *target)
@@ -146,7 +149,8 @@ static void read_headers(struct conf_reader *r, const struct conf_path *at, json
 	t->headers = arena_array(&r->c->arena, struct conf_header, json_object_size(v) + 1);
 	const char *key;
 	json_t *value;
-	json_object_foreach(v, key, value) {
+	json_object_foreach(v, key, value)
+	{
 		const struct conf_path down = { at, str_from(key) };
 		struct conf_header *h = &t->headers[t->nheaders];
 		if (!is_header_name(down.key))
@@ -170,14 +174,17 @@ static void read_usd(struct conf_reader *r, const struct conf_path *at, json_t *
 	if (json_is_integer(v))
 		text = arena_printf(r->a, "%lld", (long long)json_integer_value(v));
 	if (json_is_real(v)) {
-		conf_mistake_add(r, at, "write it in quotes (\"%.9g\"): a JSON fraction is not exact", json_real_value(v));
+		conf_mistake_add(r, at, "write it in quotes (\"%.9g\"): a JSON fraction is not exact",
+		                 json_real_value(v));
 	} else if (!json_is_integer(v) && !json_is_string(v)) {
 		conf_mistake_add(r, at, "wanted a decimal number of US dollars per million tokens (\"0.15\"), got %s",
-				 conf_type_name(v));
+		                 conf_type_name(v));
 	} else if (conf_parse_usd(text, &nano) || nano > PRICE_MAX_NANOUSD) {
-		conf_mistake_add(r, at,
-				 "wanted US dollars per million tokens (\"0.15\"; at most 9 decimals and 1000000), got \"" STR_FMT "\"",
-				 STR_ARG(text));
+		conf_mistake_add(
+		    r, at,
+		    "wanted US dollars per million tokens (\"0.15\"; at most 9 decimals and 1000000), got \"" STR_FMT
+		    "\"",
+		    STR_ARG(text));
 	} else {
 		*(int64_t *)target = nano;
 	}
@@ -210,7 +217,8 @@ static void read_timeouts(struct conf_reader *r, const struct conf_path *at, jso
 
 /* --- targets --- */
 
-static void read_target(struct conf_reader *r, const struct conf_path *at, json_t *v, bool any_model, struct conf_target *t)
+static void read_target(struct conf_reader *r, const struct conf_path *at, json_t *v, bool any_model,
+                        struct conf_target *t)
 {
 	static const struct member members[] = {
 		{ "provider", read_text, offsetof(struct conf_target, provider) },
@@ -253,7 +261,8 @@ void conf_read_targets(struct conf_reader *r, const struct conf_path *at, json_t
 	r->c->targets = arena_array(&r->c->arena, struct conf_target, json_object_size(v) + 1);
 	const char *key;
 	json_t *member;
-	json_object_foreach(v, key, member) {
+	json_object_foreach(v, key, member)
+	{
 		const struct conf_path down = { at, str_from(key) };
 		if (is_name(r, &down))
 			read_target(r, &down, member, /* any_model= */ false, &r->c->targets[r->c->ntargets++]);
@@ -266,11 +275,13 @@ void conf_read_models(struct conf_reader *r, const struct conf_path *at, json_t 
 		return;
 	const char *key;
 	json_t *member;
-	json_object_foreach(v, key, member) {
+	json_object_foreach(v, key, member)
+	{
 		const struct conf_path down = { at, str_from(key) };
 		if (!str_eq_z(down.key, "*")) {
-			conf_mistake_add(r, &down, "is not known: only \"*\" (every model that no route or target names) is; "
-						   "name single models in \"targets\"");
+			conf_mistake_add(r, &down,
+			                 "is not known: only \"*\" (every model that no route or target names) is; "
+			                 "name single models in \"targets\"");
 			continue;
 		}
 		struct conf_target *t = arena_new(&r->c->arena, struct conf_target);
@@ -292,8 +303,8 @@ static const struct conf_target *find_target(struct conf_reader *r, const struct
 	}
 	struct str best = nearest_get(&n);
 	if (best.p)
-		conf_mistake_add(r, at, "there is no target \"" STR_FMT "\"; did you mean \"" STR_FMT "\"?", STR_ARG(name),
-				 STR_ARG(best));
+		conf_mistake_add(r, at, "there is no target \"" STR_FMT "\"; did you mean \"" STR_FMT "\"?",
+		                 STR_ARG(name), STR_ARG(best));
 	else
 		conf_mistake_add(r, at, "there is no target \"" STR_FMT "\"", STR_ARG(name));
 	return NULL;
@@ -309,14 +320,16 @@ static void read_route_targets(struct conf_reader *r, const struct conf_path *at
 	route->targets = arena_array(&r->c->arena, const struct conf_target *, json_array_size(v) + 1);
 	size_t i;
 	json_t *name;
-	json_array_foreach(v, i, name) {
+	json_array_foreach(v, i, name)
+	{
 		const struct conf_path down = { at, arena_printf(r->a, "[%zu]", i) };
 		if (!conf_is_type(r, &down, name, JSON_STRING, "a target's name"))
 			continue;
 		const struct conf_target *t = find_target(r, &down, json_str_of(name));
 		for (size_t j = 0; t && j < route->ntargets; j++)
 			if (route->targets[j] == t)
-				conf_mistake_add(r, &down, "\"" STR_FMT "\" stands in the list twice", STR_ARG(t->name));
+				conf_mistake_add(r, &down, "\"" STR_FMT "\" stands in the list twice",
+				                 STR_ARG(t->name));
 		if (t)
 			route->targets[route->ntargets++] = t;
 	}
@@ -338,7 +351,8 @@ void conf_read_routes(struct conf_reader *r, const struct conf_path *at, json_t 
 	r->c->routes = arena_array(&r->c->arena, struct conf_route, json_object_size(v) + 1);
 	const char *key;
 	json_t *member;
-	json_object_foreach(v, key, member) {
+	json_object_foreach(v, key, member)
+	{
 		const struct conf_path down = { at, str_from(key) };
 		if (is_name(r, &down))
 			read_route(r, &down, member, &r->c->routes[r->c->nroutes++]);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The Damerau–Levenshtein distance (optimal string alignment) over bytes, ASCII letters compared without case, three rows at a time.
- * Words over WORD_MAX bytes are never suggested: they are not typing mistakes of ours. Used by the configuration's and the command line's
- * complaints; nothing can fail here.
+ * The Damerau–Levenshtein distance (optimal string alignment) over bytes, ASCII letters compared without case, three
+ * rows at a time. Words over WORD_MAX bytes are never suggested: they are not typing mistakes of ours. Used by the
+ * configuration's and the command line's complaints; nothing can fail here.
  */
 #include "common/nearest.h"
 

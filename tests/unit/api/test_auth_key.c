@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* API keys: made ones are well-formed and differ, any changed character is noticed, and other text is not taken for one. */
+/* API keys: made ones are well-formed and differ, any changed character is noticed, and other text is not taken for
+ * one. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The command line's parser: forms of options, what is refused with which exit status and words, and that --help shows the table. */
+/* The command line's parser: forms of options, what is refused with which exit status and words, and that --help shows
+ * the table. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -25,12 +26,24 @@ static const struct cli_option options[] = {
 	{ .name = "url", .arg = "URL", .kind = CLI_STR, .target = &url, .help = "Where\nit is" },
 	{ .name = "json", .kind = CLI_FLAG, .target = &json, .help = "Print JSON" },
 	{ .name = "count", .arg = "N", .kind = CLI_INT, .target = &count, .min = 1, .max = 9, .help = "How many" },
-	{ .name = "wait", .arg = "TIME", .kind = CLI_MS, .target = &wait_ms, .min = 1, .max = 60000, .help = "How long" },
+	{ .name = "wait",
+	  .arg = "TIME",
+	  .kind = CLI_MS,
+	  .target = &wait_ms,
+	  .min = 1,
+	  .max = 60000,
+	  .help = "How long" },
 	{ .name = "pair", .arg = "K=V", .kind = CLI_LIST, .target = &pairs, .help = "A pair" },
 	{ .name = NULL },
 };
 static const struct cli_command command = {
-	.name = "try", .usage = "ID [options]", .summary = "Tries.", .details = "More.", .options = options, .min_args = 1, .max_args = 2,
+	.name = "try",
+	.usage = "ID [options]",
+	.summary = "Tries.",
+	.details = "More.",
+	.options = options,
+	.min_args = 1,
+	.max_args = 2,
 };
 
 /* Parses the words with the output caught; -1: go on, else the exit status. */

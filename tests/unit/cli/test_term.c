@@ -87,8 +87,11 @@ static void test_term_ago(void **state UNUSED)
 {
 	static const struct {
 		const char *at, *want;
-	} rows[] = { { "1970-01-01T00:00:07.000Z", "3s ago" }, { "1970-01-01T00:00:10.000Z", "now" }, { "1970-01-01T00:01:10.000Z", "in 1m00s" },
-		     { "", "-" }, { "yesterday", "-" } };
+	} rows[] = { { "1970-01-01T00:00:07.000Z", "3s ago" },
+		     { "1970-01-01T00:00:10.000Z", "now" },
+		     { "1970-01-01T00:01:10.000Z", "in 1m00s" },
+		     { "", "-" },
+		     { "yesterday", "-" } };
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct buf b;
 		buf_init(&b, 64);
@@ -101,13 +104,16 @@ static void test_term_ago(void **state UNUSED)
 
 static void print_table(FILE *f, int columns)
 {
-	static const struct term_column cols[] = { { .title = "ID" }, { .title = "WHAT", .shrink = true }, { .title = "COST", .right = true },
-						   { .title = NULL } };
+	static const struct term_column cols[] = { { .title = "ID" },
+		                                   { .title = "WHAT", .shrink = true },
+		                                   { .title = "COST", .right = true },
+		                                   { .title = NULL } };
 	struct term term = { .out = f, .columns = columns };
 	struct term_table t;
 	term_table_init(&t, &arena, cols);
 	for (int i = 0; i < 40; i++)
-		term_table_add(&t, (struct str[]){ STR("job"), i ? STR("x") : STR("日本 and a long story"), STR("$0.50") });
+		term_table_add(&t,
+		               (struct str[]){ STR("job"), i ? STR("x") : STR("日本 and a long story"), STR("$0.50") });
 	term_table_print(&t, &term);
 }
 
@@ -117,8 +123,8 @@ static void test_term_table_aligns_by_columns(void **state UNUSED)
 	print_table(f, 0);
 	read_back(f);
 	static const char want[] = "ID   WHAT                    COST\n"
-				   "job  日本 and a long story  $0.50\n"
-				   "job  x                      $0.50\n";
+	                           "job  日本 and a long story  $0.50\n"
+	                           "job  x                      $0.50\n";
 	assert_memory_equal(said, want, sizeof(want) - 1);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The configuration: what a good file gives, that each kind of mistake is named with its path and all of them at once, substitution, the
- * environment's overrides, reload, look-up of routes, and the pages made from the table.
+ * The configuration: what a good file gives, that each kind of mistake is named with its path and all of them at once,
+ * substitution, the environment's overrides, reload, look-up of routes, and the pages made from the table.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -53,15 +53,15 @@ static void assert_mistakes(const char *text, const char *const *want)
 		if (i >= n)
 			fail_msg("no mistake at %s", want[2 * i]);
 		if (!str_eq_z(m[i].path, want[2 * i]) || str_find(m[i].text, str_from(want[2 * i + 1])) < 0)
-			fail_msg("wanted %s: …%s…, got " STR_FMT ": " STR_FMT, want[2 * i], want[2 * i + 1], STR_ARG(m[i].path),
-				 STR_ARG(m[i].text));
+			fail_msg("wanted %s: …%s…, got " STR_FMT ": " STR_FMT, want[2 * i], want[2 * i + 1],
+			         STR_ARG(m[i].path), STR_ARG(m[i].text));
 	}
 	if (i < n)
 		fail_msg("one more: " STR_FMT ": " STR_FMT, STR_ARG(m[i].path), STR_ARG(m[i].text));
 }
 #define MISTAKES(text, ...) assert_mistakes(text, (const char *const[]){ __VA_ARGS__, NULL })
 
-#define TARGET "\"provider\":\"openai\",\"model\":\"m\",\"base_url\":\"http://h/v1\""
+#define TARGET              "\"provider\":\"openai\",\"model\":\"m\",\"base_url\":\"http://h/v1\""
 
 static void test_conf_defaults_without_a_file(void **state UNUSED)
 {
@@ -78,14 +78,15 @@ static void test_conf_defaults_without_a_file(void **state UNUSED)
 
 static void test_conf_reads_settings_targets_and_routes(void **state UNUSED)
 {
-	struct conf *c = load_good(
-		"{\"$schema\":\"x\",\"worker\":{\"slots\":7,\"grace\":\"1500ms\"},\"limits\":{\"body_bytes\":\"2MiB\"},\"queue\":{\"notify\":false},"
-		"\"server\":{\"grace\":3},"
-		"\"routes\":{\"default\":{\"targets\":[\"b\",\"a/x.1\"]}},"
-		"\"targets\":{\"a/x.1\":{" TARGET ",\"api_key\":\"k\",\"headers\":{\"X-Org\":\"o\"},"
-		"\"price\":{\"input\":\"0.15\",\"output\":2},\"timeout\":{\"total\":\"2m\"},\"stream\":false,\"max_in_flight\":9},"
-		"\"b\":{\"provider\":\"openai\",\"model\":\"n\",\"base_url\":\"https://h/v1//\"}},"
-		"\"models\":{\"*\":{\"provider\":\"openai\",\"base_url\":\"http://any\"}}}");
+	struct conf *c = load_good("{\"$schema\":\"x\",\"worker\":{\"slots\":7,\"grace\":\"1500ms\"},\"limits\":{"
+	                           "\"body_bytes\":\"2MiB\"},\"queue\":{\"notify\":false},"
+	                           "\"server\":{\"grace\":3},"
+	                           "\"routes\":{\"default\":{\"targets\":[\"b\",\"a/x.1\"]}},"
+	                           "\"targets\":{\"a/x.1\":{" TARGET ",\"api_key\":\"k\",\"headers\":{\"X-Org\":\"o\"},"
+	                           "\"price\":{\"input\":\"0.15\",\"output\":2},\"timeout\":{\"total\":\"2m\"},"
+	                           "\"stream\":false,\"max_in_flight\":9},"
+	                           "\"b\":{\"provider\":\"openai\",\"model\":\"n\",\"base_url\":\"https://h/v1//\"}},"
+	                           "\"models\":{\"*\":{\"provider\":\"openai\",\"base_url\":\"http://any\"}}}");
 	assert_int_equal(c->worker_slots, 7);
 	assert_int_equal(c->worker_grace_ms, 1500);
 	assert_int_equal(c->server_grace_ms, 3000);
@@ -115,24 +116,17 @@ static void test_conf_reads_settings_targets_and_routes(void **state UNUSED)
 static void test_conf_names_every_mistake_at_once(void **state UNUSED)
 {
 	MISTAKES("{\"targets\":{\"a.b\":{\"provider\":\"openai\",\"modle\":\"m\",\"base_url\":\"ftp://h\",\"stream\":1,"
-		 "\"price\":{\"input\":true,\"output\":0.5}}},"
-		 "\"routes\":{\"r\":{\"targets\":[\"a.c\",7]},\"s\":{},\"t\":{\"targets\":[]}},"
-		 "\"worker\":{\"slots\":0,\"slot\":1},\"queue\":7,\"wroker\":{},\"log\":{\"level\":\"loud\"}}",
-		 "targets.\"a.b\".modle", "did you mean \"model\"?",
-		 "targets.\"a.b\".base_url", "http:// or https://",
-		 "targets.\"a.b\".stream", "true or false, got a number",
-		 "targets.\"a.b\".price.input", "got true",
-		 "targets.\"a.b\".price.output", "in quotes (\"0.5\")",
-		 "targets.\"a.b\".model", "missing",
-		 "routes.r.targets[0]", "did you mean \"a.b\"?",
-		 "routes.r.targets[1]", "got a number",
-		 "routes.s.targets", "missing",
-		 "routes.t.targets", "empty",
-		 "worker.slots", "0 is out of range: wanted 1 to 50000",
-		 "worker.slot", "did you mean \"slots\"?",
-		 "queue", "wanted an object, got a number",
-		 "wroker", "did you mean \"worker\"?",
-		 "log.level", "debug|info|warn|error|none");
+	         "\"price\":{\"input\":true,\"output\":0.5}}},"
+	         "\"routes\":{\"r\":{\"targets\":[\"a.c\",7]},\"s\":{},\"t\":{\"targets\":[]}},"
+	         "\"worker\":{\"slots\":0,\"slot\":1},\"queue\":7,\"wroker\":{},\"log\":{\"level\":\"loud\"}}",
+	         "targets.\"a.b\".modle", "did you mean \"model\"?", "targets.\"a.b\".base_url", "http:// or https://",
+	         "targets.\"a.b\".stream", "true or false, got a number", "targets.\"a.b\".price.input", "got true",
+	         "targets.\"a.b\".price.output", "in quotes (\"0.5\")", "targets.\"a.b\".model", "missing",
+	         "routes.r.targets[0]", "did you mean \"a.b\"?", "routes.r.targets[1]", "got a number",
+	         "routes.s.targets", "missing", "routes.t.targets", "empty", "worker.slots",
+	         "0 is out of range: wanted 1 to 50000", "worker.slot", "did you mean \"slots\"?", "queue",
+	         "wanted an object, got a number", "wroker", "did you mean \"worker\"?", "log.level",
+	         "debug|info|warn|error|none");
 }
 
 static void test_conf_values_of_the_wrong_form(void **state UNUSED)
@@ -149,8 +143,9 @@ static void test_conf_values_of_the_wrong_form(void **state UNUSED)
 	MISTAKES("{\"worker.slots\":3}", "\"worker.slots\"", "not known");
 	MISTAKES("{\"targets\":{\"a b\":{}}}", "targets.\"a b\"", "no spaces");
 	MISTAKES("{\"targets\":{\"a\":{" TARGET ",\"headers\":{\"a:b\":\"x\",\"C\":\"1\\r\\n2\"}}}}",
-		 "targets.a.headers.a:b", "not a header name", "targets.a.headers.C", "control characters");
-	MISTAKES("{\"targets\":{\"a\":{" TARGET "}},\"routes\":{\"r\":{\"targets\":[\"a\",\"a\"]}}}", "routes.r.targets[1]", "twice");
+	         "targets.a.headers.a:b", "not a header name", "targets.a.headers.C", "control characters");
+	MISTAKES("{\"targets\":{\"a\":{" TARGET "}},\"routes\":{\"r\":{\"targets\":[\"a\",\"a\"]}}}",
+	         "routes.r.targets[1]", "twice");
 	MISTAKES("{\"models\":{\"gpt\":{}}}", "models.gpt", "only \"*\"");
 }
 
@@ -173,17 +168,19 @@ static void test_conf_substitutes_the_environment(void **state UNUSED)
 	setenv("TEST_SLOTS", "12", 1);
 	setenv("TEST_EMPTY", "", 1);
 	unsetenv("TEST_UNSET");
-	struct conf *c = load_good("{\"worker\":{\"slots\":\"${TEST_SLOTS}\"},\"targets\":{\"a\":{\"provider\":\"openai\","
-				   "\"model\":\"<${TEST_EMPTY:-dflt}|${TEST_UNSET:-}>\",\"base_url\":\"http://h\","
-				   "\"api_key\":\"a${TEST_KEY}b$${TEST_KEY}\"}}}");
+	struct conf *c =
+	    load_good("{\"worker\":{\"slots\":\"${TEST_SLOTS}\"},\"targets\":{\"a\":{\"provider\":\"openai\","
+	              "\"model\":\"<${TEST_EMPTY:-dflt}|${TEST_UNSET:-}>\",\"base_url\":\"http://h\","
+	              "\"api_key\":\"a${TEST_KEY}b$${TEST_KEY}\"}}}");
 	assert_int_equal(c->worker_slots, 12);
 	assert_true(str_eq_z(c->targets[0].api_key, "ask-1${TEST_MODEL}b${TEST_KEY}"));
 	assert_true(str_eq_z(c->targets[0].model, "<dflt|>"));
 	conf_unref(c);
-	MISTAKES("{\"worker\":{\"slots\":\"${TEST_UNSET}\"},\"targets\":{\"a\":{" TARGET ",\"api_key\":\"${TEST UNSET}\","
-		 "\"headers\":{\"x\":\"${OPEN\"}}}}",
-		 "worker.slots", "environment variable TEST_UNSET is not set", "targets.a.api_key", "does not name",
-		 "targets.a.headers.x", "no closing brace");
+	MISTAKES("{\"worker\":{\"slots\":\"${TEST_UNSET}\"},\"targets\":{\"a\":{" TARGET
+	         ",\"api_key\":\"${TEST UNSET}\","
+	         "\"headers\":{\"x\":\"${OPEN\"}}}}",
+	         "worker.slots", "environment variable TEST_UNSET is not set", "targets.a.api_key", "does not name",
+	         "targets.a.headers.x", "no closing brace");
 }
 
 static void test_conf_environment_overrides_the_file(void **state UNUSED)
@@ -202,12 +199,14 @@ static void test_conf_environment_overrides_the_file(void **state UNUSED)
 
 static void test_conf_reload_keeps_what_needs_a_restart(void **state UNUSED)
 {
-	struct conf *old = load_good("{\"worker\":{\"slots\":7},\"server\":{\"listen\":\"127.0.0.1:1\"},\"queue\":{\"notify\":false}}");
+	struct conf *old = load_good(
+	    "{\"worker\":{\"slots\":7},\"server\":{\"listen\":\"127.0.0.1:1\"},\"queue\":{\"notify\":false}}");
 	conf_set_now(conf_ref(old));
 	struct str ignored;
 	struct conf_mistake *m;
 	size_t n;
-	write_file("{\"worker\":{\"slots\":8},\"server\":{\"listen\":\"127.0.0.1:2\"},\"targets\":{\"a\":{" TARGET "}}}");
+	write_file("{\"worker\":{\"slots\":8},\"server\":{\"listen\":\"127.0.0.1:2\"},\"targets\":{\"a\":{" TARGET
+	           "}}}");
 	assert_int_equal(conf_reload(&arena, &ignored, &m, &n), 0);
 	assert_int_equal(conf_now()->worker_slots, 8);
 	assert_int_equal(conf_now()->ntargets, 1);
@@ -228,7 +227,7 @@ static void test_conf_reload_keeps_what_needs_a_restart(void **state UNUSED)
 static void test_conf_finds_routes_targets_and_models(void **state UNUSED)
 {
 	struct conf *c = load_good("{\"targets\":{\"a\":{" TARGET "}},\"routes\":{\"r\":{\"targets\":[\"a\"]}},"
-				   "\"models\":{\"*\":{\"provider\":\"openai\",\"base_url\":\"http://any\"}}}");
+	                           "\"models\":{\"*\":{\"provider\":\"openai\",\"base_url\":\"http://any\"}}}");
 	assert_ptr_equal(conf_route_find(c, &arena, STR("r")), &c->routes[0]);
 	const struct conf_route *one = conf_route_find(c, &arena, STR("a"));
 	assert_int_equal(one->ntargets, 1);
@@ -248,9 +247,21 @@ static void test_conf_money_is_exact(void **state UNUSED)
 	static const struct {
 		const char *text;
 		int64_t want; /* -1: refused */
-	} rows[] = { { "0.15", 150000000 }, { "0", 0 }, { "1", 1000000000 }, { "0.000000001", 1 }, { "12.5", 12500000000 },
-		     { "9223372036.854775807", INT64_MAX }, { "9223372036.854775808", -1 }, { "0.0000000001", -1 }, { "", -1 },
-		     { ".5", -1 }, { "1.", -1 }, { "-1", -1 }, { "1e3", -1 }, { "1,5", -1 }, { " 1", -1 } };
+	} rows[] = { { "0.15", 150000000 },
+		     { "0", 0 },
+		     { "1", 1000000000 },
+		     { "0.000000001", 1 },
+		     { "12.5", 12500000000 },
+		     { "9223372036.854775807", INT64_MAX },
+		     { "9223372036.854775808", -1 },
+		     { "0.0000000001", -1 },
+		     { "", -1 },
+		     { ".5", -1 },
+		     { "1.", -1 },
+		     { "-1", -1 },
+		     { "1e3", -1 },
+		     { "1,5", -1 },
+		     { " 1", -1 } };
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		int64_t v = -1;
 		int rc = conf_parse_usd(str_from(rows[i].text), &v);
@@ -309,16 +320,11 @@ static int teardown(void **state UNUSED)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_conf_defaults_without_a_file),
-		TEST(test_conf_reads_settings_targets_and_routes),
-		TEST(test_conf_names_every_mistake_at_once),
-		TEST(test_conf_values_of_the_wrong_form),
-		TEST(test_conf_files_that_are_no_json),
-		TEST(test_conf_substitutes_the_environment),
-		TEST(test_conf_environment_overrides_the_file),
-		TEST(test_conf_reload_keeps_what_needs_a_restart),
-		TEST(test_conf_finds_routes_targets_and_models),
-		TEST(test_conf_money_is_exact),
+		TEST(test_conf_defaults_without_a_file),         TEST(test_conf_reads_settings_targets_and_routes),
+		TEST(test_conf_names_every_mistake_at_once),     TEST(test_conf_values_of_the_wrong_form),
+		TEST(test_conf_files_that_are_no_json),          TEST(test_conf_substitutes_the_environment),
+		TEST(test_conf_environment_overrides_the_file),  TEST(test_conf_reload_keeps_what_needs_a_restart),
+		TEST(test_conf_finds_routes_targets_and_models), TEST(test_conf_money_is_exact),
 		TEST(test_conf_pages_hold_every_setting),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
