@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From a chat request to the bytes of its answer. Requests are checked as far as an answer depends on them, with the errors
- * that OpenAI gives; fields that are not known are passed over, as there.
+ * From a chat request to the bytes of its answer. Requests are checked as far as an answer depends on them, with the
+ * errors that OpenAI gives; fields that are not known are passed over, as there.
  *
- * A stream is built as a whole: a first chunk with the role, chunks of text cut at characters' borders, one with the finish
- * reason, one with the usage when asked for, and [DONE]. Who sends it may cut or slow it.
+ * A stream is built as a whole: a first chunk with the role, chunks of text cut at characters' borders, one with the
+ * finish reason, one with the usage when asked for, and [DONE]. Who sends it may cut or slow it.
  */
 #include "cli/simulator/answer.h"
 
@@ -25,12 +25,12 @@ static struct str content_text(struct arena *a, const json_t *content)
 	size_t i, n = 0, at = 0;
 	if (json_is_string(content))
 		return json_str_of(content);
-	json_array_foreach(content, i, part)
-		n += json_str(part, "text").n + 1;
+	json_array_foreach(content, i, part) n += json_str(part, "text").n + 1;
 	if (n == 0)
 		return STR("");
 	char *out = (char *)arena_alloc(a, n);
-	json_array_foreach(content, i, part) {
+	json_array_foreach(content, i, part)
+	{
 		struct str s = json_str(part, "text");
 		if (s.n == 0)
 			continue;
@@ -66,11 +66,14 @@ static int read_messages(struct chat *c, struct arena *a, const json_t *messages
 	if (!messages)
 		return err_set_at(err, ERR_MISSING_FIELD, "messages", "Missing required parameter: 'messages'.");
 	if (!json_is_array(messages) || json_array_size(messages) == 0)
-		return err_set_at(err, ERR_WRONG_TYPE, "messages", "Invalid 'messages': expected an array with at least one message.");
-	json_array_foreach(messages, i, message) {
+		return err_set_at(err, ERR_WRONG_TYPE, "messages",
+		                  "Invalid 'messages': expected an array with at least one message.");
+	json_array_foreach(messages, i, message)
+	{
 		struct str role = json_str(message, "role");
 		if (!role.p)
-			return err_set_at(err, ERR_MISSING_FIELD, "messages", "Missing required parameter: 'messages[%zu].role'.", i);
+			return err_set_at(err, ERR_MISSING_FIELD, "messages",
+			                  "Missing required parameter: 'messages[%zu].role'.", i);
 		struct str text = content_text(a, json_get(message, "content"));
 		c->prompt_tokens += count_tokens(text) + 3;
 		if (str_eq(role, STR("user")))
@@ -87,7 +90,8 @@ static int read_limit(const json_t *body, const char *name, int64_t *ret, struct
 	if (!v || json_is_null(v))
 		return 0;
 	if (!json_is_integer(v) || json_integer_value(v) < 1)
-		return err_set_at(err, ERR_OUT_OF_RANGE, name, "Invalid '%s': expected an integer of at least 1.", name);
+		return err_set_at(err, ERR_OUT_OF_RANGE, name, "Invalid '%s': expected an integer of at least 1.",
+		                  name);
 	*ret = json_integer_value(v);
 	return 0;
 }
@@ -118,14 +122,15 @@ int chat_read(struct chat *c, struct arena *a, const json_t *body, struct err *e
 	const json_t *wrapper = json_get(c->format, "json_schema");
 	if (str_eq(json_str(c->format, "type"), STR("json_schema")) && !json_is_object(json_get(wrapper, "schema")))
 		return err_set_at(err, ERR_MISSING_FIELD, "response_format.json_schema.schema",
-				  "Missing required parameter: 'response_format.json_schema.schema'.");
+		                  "Missing required parameter: 'response_format.json_schema.schema'.");
 	return 0;
 }
 
 static struct str filled(struct arena *a, const struct chat *c, const struct document *d, const json_t *schema)
 {
 	struct buf b;
-	struct str asked = arena_printf(a, STR_FMT "\n" STR_FMT, STR_ARG(str_sub(c->prompt, 0, 16384)), STR_ARG(d->instruction));
+	struct str asked =
+	    arena_printf(a, STR_FMT "\n" STR_FMT, STR_ARG(str_sub(c->prompt, 0, 16384)), STR_ARG(d->instruction));
 	json_t *v = schema ? schema_fill(d, asked, schema) : schema_fill_free(d, asked);
 	buf_init(&b, ANSWER_MAX / 4);
 	json_write(&b, v);
@@ -148,7 +153,8 @@ struct str answer_text(struct arena *a, const struct chat *c, const struct rule 
 		return filled(a, c, &d, json_get(json_get(c->format, "json_schema"), "schema"));
 	if (str_eq(type, STR("json_object")))
 		return filled(a, c, &d, NULL);
-	return summary_answer(&d, instruction_count(d.instruction, "sentence", instruction_count(c->prompt, "sentence", 4)));
+	return summary_answer(
+	    &d, instruction_count(d.instruction, "sentence", instruction_count(c->prompt, "sentence", 4)));
 }
 
 void answer_make(struct answer *an, const struct chat *c, const struct rule *r, struct str text)
@@ -167,16 +173,18 @@ void answer_make(struct answer *an, const struct chat *c, const struct rule *r, 
 static void write_usage(struct buf *b, const struct chat *c, const struct answer *an)
 {
 	buf_printf(b,
-		   "\"usage\":{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,\"total_tokens\":%lld,"
-		   "\"prompt_tokens_details\":{\"cached_tokens\":0,\"audio_tokens\":0},"
-		   "\"completion_tokens_details\":{\"reasoning_tokens\":0,\"audio_tokens\":0,"
-		   "\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}}",
-		   (long long)c->prompt_tokens, (long long)an->completion_tokens, (long long)(c->prompt_tokens + an->completion_tokens));
+	           "\"usage\":{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,\"total_tokens\":%lld,"
+	           "\"prompt_tokens_details\":{\"cached_tokens\":0,\"audio_tokens\":0},"
+	           "\"completion_tokens_details\":{\"reasoning_tokens\":0,\"audio_tokens\":0,"
+	           "\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}}",
+	           (long long)c->prompt_tokens, (long long)an->completion_tokens,
+	           (long long)(c->prompt_tokens + an->completion_tokens));
 }
 
 static void write_head(struct buf *b, const char *object, const struct chat *c, const struct answer *an)
 {
-	buf_printf(b, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%lld,\"model\":", an->id, object, (long long)an->created);
+	buf_printf(b, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%lld,\"model\":", an->id, object,
+	           (long long)an->created);
 	buf_add_json_str(b, c->model);
 	buf_add_z(b, ",\"service_tier\":\"default\",\"system_fingerprint\":\"fp_simulator\",\"choices\":[");
 }
@@ -185,7 +193,8 @@ int answer_write(struct buf *b, const struct chat *c, const struct rule *r, cons
 {
 	write_head(b, "chat.completion", c, an);
 	for (int64_t i = 0; i < c->choices; i++) {
-		buf_printf(b, "%s{\"index\":%lld,\"message\":{\"role\":\"assistant\",\"content\":", i ? "," : "", (long long)i);
+		buf_printf(b, "%s{\"index\":%lld,\"message\":{\"role\":\"assistant\",\"content\":", i ? "," : "",
+		           (long long)i);
 		buf_add_json_str(b, an->text);
 		buf_add_z(b, ",\"refusal\":null,\"annotations\":[]},\"logprobs\":null,\"finish_reason\":");
 		buf_add_json_str(b, str_from(an->finish_reason));
@@ -204,7 +213,8 @@ struct frame {
 	struct str before, after;
 };
 
-static void write_delta(struct buf *b, struct frame f, int64_t index, const char *delta, struct str text, const char *finish)
+static void write_delta(struct buf *b, struct frame f, int64_t index, const char *delta, struct str text,
+                        const char *finish)
 {
 	buf_add_str(b, f.before);
 	buf_add_z(b, "{\"index\":");
@@ -234,8 +244,8 @@ static struct str next_piece(struct str *rest, size_t n)
 	return piece;
 }
 
-int answer_write_stream(struct buf *b, const struct chat *c, const struct rule *r, const struct answer *an, size_t *ret_head,
-			size_t *ret_tail)
+int answer_write_stream(struct buf *b, const struct chat *c, const struct rule *r, const struct answer *an,
+                        size_t *ret_head, size_t *ret_tail)
 {
 	struct buf before;
 	const struct str none = { NULL, 0 };
@@ -270,9 +280,14 @@ int answer_write_stream(struct buf *b, const struct chat *c, const struct rule *
 int answer_write_garbage(struct buf *b, enum garbage kind, const struct answer *an)
 {
 	if (kind == GARBAGE_SSE)
-		return buf_printf(b, "data: {\"id\":\"%s\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"delta\":{\"conte\n\n"
-				     ":::\n\nthis is no event\ndata data data\n\ndata: {]\n\n", an->id);
-	return buf_printf(b, "{\"id\":\"%s\",\"object\":\"chat.completion\",\"choices\":[{\"index\":0,\"message\":{\"role\":", an->id);
+		return buf_printf(
+		    b,
+		    "data: {\"id\":\"%s\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"delta\":{\"conte\n\n"
+		    ":::\n\nthis is no event\ndata data data\n\ndata: {]\n\n",
+		    an->id);
+	return buf_printf(
+	    b,
+	    "{\"id\":\"%s\",\"object\":\"chat.completion\",\"choices\":[{\"index\":0,\"message\":{\"role\":", an->id);
 }
 
 static void write_or_null(struct buf *b, const char *z)
@@ -303,8 +318,10 @@ static void write_openai_failure(struct buf *b, int status)
 		{ 400, "invalid_request_error", NULL, "The request is not valid." },
 		{ 401, "invalid_request_error", "invalid_api_key", "Incorrect API key provided." },
 		{ 402, "insufficient_quota", "insufficient_quota", "You have no credit left." },
-		{ 403, "invalid_request_error", "unsupported_country_region_territory", "Country, region, or territory not supported" },
-		{ 404, "invalid_request_error", "model_not_found", "The model does not exist or you do not have access to it." },
+		{ 403, "invalid_request_error", "unsupported_country_region_territory",
+		  "Country, region, or territory not supported" },
+		{ 404, "invalid_request_error", "model_not_found",
+		  "The model does not exist or you do not have access to it." },
 		{ 408, "server_error", NULL, "Request timed out." },
 		{ 413, "invalid_request_error", NULL, "The request is too large." },
 		{ 429, "requests", "rate_limit_exceeded", "Rate limit reached for requests. Please try again later." },
@@ -317,7 +334,7 @@ static void write_openai_failure(struct buf *b, int status)
 		}
 	}
 	answer_write_error(b, status < 500 ? "invalid_request_error" : "server_error", NULL, NULL,
-			   STR("The server had an error while processing your request. Sorry about that!"));
+	                   STR("The server had an error while processing your request. Sorry about that!"));
 }
 
 struct str answer_write_failure(struct buf *b, const struct rule *r, int status)
@@ -328,8 +345,10 @@ struct str answer_write_failure(struct buf *b, const struct rule *r, int status)
 		return STR("application/json");
 	}
 	if (str_eq(shape, STR("html"))) {
-		buf_printf(b, "<html>\r\n<head><title>%d</title></head>\r\n<body>\r\n<center><h1>%d</h1></center>\r\n</body>\r\n</html>\r\n",
-			   status, status);
+		buf_printf(b,
+		           "<html>\r\n<head><title>%d</title></head>\r\n<body>\r\n<center><h1>%d</h1></center>\r\n</"
+		           "body>\r\n</html>\r\n",
+		           status, status);
 		return STR("text/html");
 	}
 	if (str_eq(shape, STR("empty")))

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The answers in OpenAI's wire format: reading a chat request, what the model says, the completion object or the stream, and
- * errors. Pure: no I/O, no clock.
+ * The answers in OpenAI's wire format: reading a chat request, what the model says, the completion object or the
+ * stream, and errors. Pure: no I/O, no clock.
  *
- * Tokens are counted by a fixed rule: the bytes of a text divided by 4, rounded up; a prompt counts that plus 3 for each message.
+ * Tokens are counted by a fixed rule: the bytes of a text divided by 4, rounded up; a prompt counts that plus 3 for
+ * each message.
  */
 #ifndef MR_CLI_SIMULATOR_ANSWER_H
 #define MR_CLI_SIMULATOR_ANSWER_H
@@ -12,7 +13,7 @@
 #include "common/arena.h"
 #include "common/json.h"
 
-#define ANSWER_MAX (96u << 20) /* bytes of one answer */
+#define ANSWER_MAX  (96u << 20) /* bytes of one answer */
 #define CHOICES_MAX 16
 
 /* A chat request, read. All borrowed from the parsed body and the arena. */
@@ -48,8 +49,8 @@ void answer_make(struct answer *an, const struct chat *c, const struct rule *r, 
 
 int answer_write(struct buf *b, const struct chat *c, const struct rule *r, const struct answer *an);
 /* All events of the stream; *ret_head and *ret_tail are the offsets where the text begins and ends. */
-int answer_write_stream(struct buf *b, const struct chat *c, const struct rule *r, const struct answer *an, size_t *ret_head,
-			size_t *ret_tail);
+int answer_write_stream(struct buf *b, const struct chat *c, const struct rule *r, const struct answer *an,
+                        size_t *ret_head, size_t *ret_tail);
 int answer_write_garbage(struct buf *b, enum garbage kind, const struct answer *an);
 
 /* {"error": {"message", "type", "param", "code"}}; param and code may be NULL. */

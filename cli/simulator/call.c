@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The life of a call: read → match its rule → decide what becomes of it → make the answer → wait → send. The answer is made at
- * once and waits as bytes, so that a call in flight costs its request, a timer and the answer, and a timer's end costs a write.
+ * The life of a call: read → match its rule → decide what becomes of it → make the answer → wait → send. The answer is
+ * made at once and waits as bytes, so that a call in flight costs its request, a timer and the answer, and a timer's
+ * end costs a write.
  *
- * Sending: all in one write when nothing slows it; else piece by piece on the timer: the head of a stream, then its events with
- * between_ms between them, or slow_bytes_per_s bytes. A cut ends the connection after its number of bytes. A call that hangs waits
- * for its client to leave.
+ * Sending: all in one write when nothing slows it; else piece by piece on the timer: the head of a stream, then its
+ * events with between_ms between them, or slow_bytes_per_s bytes. A cut ends the connection after its number of bytes.
+ * A call that hangs waits for its client to leave.
  *
  * A client's mistake is answered at once and is no business of the rule; it is counted in the statistics like any call.
  */
@@ -14,7 +15,7 @@
 #include "common/clock.h"
 
 #define SLOW_TICK_MS 50
-#define WINDOW_MS 60000
+#define WINDOW_MS    60000
 
 /* Takes the call apart; what is needed for the last write is given back. The request is to be ended by the caller. */
 static struct buf call_close(struct call *c, int status, uint64_t bytes, bool canceled)
@@ -72,8 +73,9 @@ static void add_limit(struct call *c, const char *const names[3], int64_t limit,
 static void add_headers(struct call *c)
 {
 	static const char *const requests[] = { "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests",
-						"x-ratelimit-reset-requests" };
-	static const char *const tokens[] = { "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens" };
+		                                "x-ratelimit-reset-requests" };
+	static const char *const tokens[] = { "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens",
+		                              "x-ratelimit-reset-tokens" };
 	struct sim *sim = c->sim;
 	uint64_t now = loop_now_ms(&sim->loop), ms = (clock_mono_ns() - c->req->started_ns) / 1000000;
 	if (now - sim->window_ms >= WINDOW_MS) {
@@ -88,7 +90,8 @@ static void add_headers(struct call *c)
 	add_limit(c, requests, c->rule->limit_requests, sim->window_requests, left);
 	add_limit(c, tokens, c->rule->limit_tokens, sim->window_tokens, left);
 	if (c->status >= 400 && c->rule->retry_after >= 0)
-		http_reply_header(c->req, "retry-after", arena_printf(&c->req->arena, "%lld", (long long)c->rule->retry_after));
+		http_reply_header(c->req, "retry-after",
+		                  arena_printf(&c->req->arena, "%lld", (long long)c->rule->retry_after));
 }
 
 static void send_whole(struct call *c)
@@ -180,7 +183,8 @@ static struct str key_of(const struct http_req *req)
 /* True when the caller may: the rule asks for no key, any key, or this one. */
 static bool key_is_good(const struct rule *r, struct str key)
 {
-	return !r->require_key || (json_is_string(r->require_key) ? str_eq(json_str_of(r->require_key), key) : key.n > 0);
+	return !r->require_key ||
+	       (json_is_string(r->require_key) ? str_eq(json_str_of(r->require_key), key) : key.n > 0);
 }
 
 /* A client's mistake, or a call that the rule refuses for good. */
@@ -220,8 +224,9 @@ static bool make_answer(struct call *c, const json_t *body, int (*build)(struct 
 	return true;
 }
 
-void call_start(struct sim *sim, struct http_req *req, int (*build)(struct call *c, const json_t *body, struct err *err),
-		struct str (*tag)(const json_t *body))
+void call_start(struct sim *sim, struct http_req *req,
+                int (*build)(struct call *c, const json_t *body, struct err *err),
+                struct str (*tag)(const json_t *body))
 {
 	struct err err = { .code = ERR_OK };
 	_cleanup_(json_drop) json_t *body = json_parse_lenient(req->body, &err);
@@ -236,15 +241,17 @@ void call_start(struct sim *sim, struct http_req *req, int (*build)(struct call 
 	c->seq = stats_begin(&sim->stats, model, key, tag(body), req->body, clock_wall_us() / 1000);
 	req->user = c;
 	if (!body) {
-		struct str text = arena_printf(&req->arena, "We could not parse the JSON body of your request: %s", err.text);
+		struct str text =
+		    arena_printf(&req->arena, "We could not parse the JSON body of your request: %s", err.text);
 		refuse(c, 400, NULL, NULL, text);
 	} else if (!key_is_good(c->rule, key)) {
 		refuse(c, 401, NULL, "invalid_api_key",
 		       key.n ? STR("Incorrect API key provided.") : STR("You didn't provide an API key."));
 	} else if (c->rule->unknown) {
 		refuse(c, 404, NULL, "model_not_found",
-		       arena_printf(&req->arena, "The model `" STR_FMT "` does not exist or you do not have access to it.",
-				    STR_ARG(str_utf8_prefix(model, 200))));
+		       arena_printf(&req->arena,
+		                    "The model `" STR_FMT "` does not exist or you do not have access to it.",
+		                    STR_ARG(str_utf8_prefix(model, 200))));
 	} else if (make_answer(c, body, build)) {
 		/* A whole answer comes when its first token would have, and the rest would cost no time. */
 		uint64_t wait_ms = c->plan.before_ms + (c->is_stream ? 0 : c->plan.first_ms);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* POST /v1/chat/completions: reads the request, makes the text and its bytes. All memory of the making is gone afterwards. */
+/* POST /v1/chat/completions: reads the request, makes the text and its bytes. All memory of the making is gone
+ * afterwards. */
 #include "cli/simulator/sim.h"
 
 #include "common/clock.h"

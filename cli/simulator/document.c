@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reads a document: lines become blocks (a paragraph, a heading, an item of a list), blocks become sentences, sentences become
- * words. Hard-wrapped lines are joined; enumerators ("1.", "(a)", "-") are taken off; headings, lead-ins that end in a
- * colon, rules and fragments of fewer than four words are not sentences. An item that ends in "; and" is one.
+ * Reads a document: lines become blocks (a paragraph, a heading, an item of a list), blocks become sentences, sentences
+ * become words. Hard-wrapped lines are joined; enumerators ("1.", "(a)", "-") are taken off; headings, lead-ins that
+ * end in a colon, rules and fragments of fewer than four words are not sentences. An item that ends in "; and" is one.
  *
- * The title is the first heading-like line; a short second line with a digit ("Version 2.0") joins it. Without a heading the
- * first line is it.
+ * The title is the first heading-like line; a short second line with a digit ("Version 2.0") joins it. Without a
+ * heading the first line is it.
  *
  * Nothing can go wrong: every text gives some document, an empty one at worst.
  */
@@ -13,7 +13,7 @@
 
 #include <string.h>
 
-#define TITLE_MAX 120
+#define TITLE_MAX   120
 #define HEADING_MAX 100
 
 static bool is_space(char c)
@@ -46,29 +46,38 @@ static bool is_rule(struct str line)
 	return line.n > 0;
 }
 
-/* Bytes of an enumerator at the start: "1. ", "4.2 ", "(a) ", "b) ", "- ", "* ", "## ", "• ". 0: none. */
-static size_t enumerator(struct str s)
+/* Bytes of "1.", "4.2", "(a)", "b)", "iv." at the start; 0: none. */
+static size_t number_mark(struct str s)
 {
-	size_t i = 0, marks = 0;
-	if (str_has_prefix(s, STR("\xe2\x80\xa2")))
-		i = 3;
-	else if (s.n > 0 && strchr("-*#>", s.p[0]))
-		while (i < s.n && i < 6 && s.p[i] == s.p[0])
-			i++;
-	else {
-		size_t letters = 0;
-		while (i < s.n && i < 10 && (is_digit(s.p[i]) || strchr(".()", s.p[i]) || is_lower(s.p[i]) || is_upper(s.p[i]))) {
-			bool is_letter = is_lower(s.p[i]) || is_upper(s.p[i]);
-			letters = is_letter ? letters + 1 : 0;
-			marks += !is_letter && !is_digit(s.p[i]);
-			if (letters > 1 && !strchr("ivxIVX", s.p[i]))
-				return 0;
-			i++;
-		}
-		bool closed = i > 0 && (s.p[i - 1] == '.' || s.p[i - 1] == ')');
-		if (marks == 0 || (!closed && !is_digit(s.p[0])))
+	size_t i = 0, marks = 0, letters = 0;
+	for (; i < s.n && i < 10; i++) {
+		bool is_letter = is_lower(s.p[i]) || is_upper(s.p[i]);
+		bool is_mark = s.p[i] == '.' || s.p[i] == '(' || s.p[i] == ')';
+		if (!is_letter && !is_mark && !is_digit(s.p[i]))
+			break;
+		letters = is_letter ? letters + 1 : 0;
+		marks += is_mark;
+		if (letters > 1 && !strchr("ivxIVX", s.p[i]))
 			return 0;
 	}
+	if (marks == 0)
+		return 0;
+	bool closed = s.p[i - 1] == '.' || s.p[i - 1] == ')';
+	return closed || is_digit(s.p[0]) ? i : 0;
+}
+
+/* Bytes of an enumerator at the start and the space after it: "1. ", "4.2 ", "(a) ", "- ", "* ", "## ", "• ". 0: none.
+ */
+static size_t enumerator(struct str s)
+{
+	size_t i = 0;
+	if (str_has_prefix(s, STR("\xe2\x80\xa2")))
+		i = 3;
+	else if (s.n > 0 && s.p[0] && strchr("-*#>", s.p[0]))
+		while (i < s.n && i < 6 && s.p[i] == s.p[0])
+			i++;
+	else
+		i = number_mark(s);
 	return i > 0 && i < s.n && is_space(s.p[i]) ? i + 1 : 0;
 }
 
@@ -137,8 +146,9 @@ static bool is_capitalised(struct str s)
 /* Whether the word before the full stop at `at` is an abbreviation or an initial. */
 static bool is_abbreviation(struct str s, size_t at)
 {
-	static const char *const known[] = { "e.g",  "i.e", "etc", "inc", "ltd", "co", "corp", "no", "nos",  "vs", "mr", "mrs", "ms",
-					     "dr",   "prof", "st",  "fig", "sec", "art", "cf",	"al", "approx", "pp", "vol", "u.s" };
+	static const char *const known[] = { "e.g", "i.e", "etc", "inc",    "ltd", "co",   "corp", "no",  "nos",
+		                             "vs",  "mr",  "mrs", "ms",     "dr",  "prof", "st",   "fig", "sec",
+		                             "art", "cf",  "al",  "approx", "pp",  "vol",  "u.s" };
 	size_t from = at;
 	while (from > 0 && !is_space(s.p[from - 1]) && !strchr("(\"'", s.p[from - 1]))
 		from--;
@@ -152,25 +162,44 @@ static bool is_abbreviation(struct str s, size_t at)
 	return false;
 }
 
+static bool is_stop(char c)
+{
+	return c == '.' || c == '!' || c == '?';
+}
+
+static bool is_closing(char c)
+{
+	return c == '"' || c == '\'' || c == ')' || c == ']';
+}
+
+/* What a sentence may begin with. */
+static bool is_opening(char c)
+{
+	return is_upper(c) || is_digit(c) || (unsigned char)c >= 0x80 || (c && strchr("\"'([`<", c));
+}
+
+/* The full stops of Chinese and Japanese need no space after them. */
+static bool is_wide_stop(struct str s)
+{
+	return str_has_prefix(s, STR("。")) || str_has_prefix(s, STR("！")) || str_has_prefix(s, STR("？"));
+}
+
 /* The end of the sentence that begins at `from`: the offset after its last byte. */
 static size_t sentence_end(struct str s, size_t from)
 {
 	for (size_t i = from; i < s.n; i++) {
-		struct str here = str_sub(s, i, 3);
-		if (str_eq(here, STR("。")) || str_eq(here, STR("！")) || str_eq(here, STR("？")))
+		if ((unsigned char)s.p[i] >= 0xe3 && is_wide_stop(str_sub(s, i, 3)))
 			return i + 3;
-		if (s.p[i] != '.' && s.p[i] != '!' && s.p[i] != '?')
+		if (!is_stop(s.p[i]))
 			continue;
 		size_t to = i + 1;
-		while (to < s.n && strchr("\"')]", s.p[to]) && s.p[to])
+		while (to < s.n && is_closing(s.p[to]))
 			to++;
 		if (to >= s.n)
 			return s.n;
-		if (s.p[to] != ' ' || to + 1 >= s.n)
+		if (s.p[to] != ' ' || to + 1 >= s.n || !is_opening(s.p[to + 1]))
 			continue;
-		char next = s.p[to + 1];
-		bool starts = is_upper(next) || is_digit(next) || strchr("\"'([`<", next) || (unsigned char)next >= 0x80;
-		if (starts && !(s.p[i] == '.' && is_abbreviation(s, i)))
+		if (s.p[i] != '.' || !is_abbreviation(s, i))
 			return to;
 	}
 	return s.n;

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * POST /v1/embeddings: a unit vector for each input, drawn from a generator that is seeded with the SHA-256 of the input: the
- * same text gives the same vector in every process, other texts give nearly orthogonal ones. A shorter vector (dimensions)
- * is the beginning of the longer one, made a unit vector again, as with OpenAI's models.
+ * POST /v1/embeddings: a unit vector for each input, drawn from a generator that is seeded with the SHA-256 of the
+ * input: the same text gives the same vector in every process, other texts give nearly orthogonal ones. A shorter
+ * vector (dimensions) is the beginning of the longer one, made a unit vector again, as with OpenAI's models.
  */
 #include "cli/simulator/sim.h"
 
 #include <string.h>
 
-#define INPUTS_MAX 2048
+#define INPUTS_MAX     2048
 #define DIMENSIONS_MAX 4096
 
 struct str embeddings_tag(const json_t *body)
@@ -44,7 +44,8 @@ static void make_vector(struct str input, float *v, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		uint64_t r = next(&state);
 		/* The sum of four evenly spread numbers is nearly normal: no direction is preferred. */
-		int64_t four = (int64_t)((r & 0xffff) + (r >> 16 & 0xffff) + (r >> 32 & 0xffff) + (r >> 48)) - 2 * 0xffff;
+		int64_t four =
+		    (int64_t)((r & 0xffff) + (r >> 16 & 0xffff) + (r >> 32 & 0xffff) + (r >> 48)) - 2 * 0xffff;
 		v[i] = (float)(four ? four : 1);
 		sum += (double)v[i] * (double)v[i];
 	}
@@ -79,7 +80,8 @@ static int add_one(struct call *c, const json_t *input, size_t index, size_t dim
 	} else {
 		const json_t *token;
 		size_t i;
-		json_array_foreach(input, i, token) {
+		json_array_foreach(input, i, token)
+		{
 			if (!json_is_integer(token))
 				rc = -ERR_WRONG_TYPE;
 			buf_printf(&text, "%lld ", (long long)json_integer_value(token));
@@ -87,10 +89,12 @@ static int add_one(struct call *c, const json_t *input, size_t index, size_t dim
 		c->tokens += (int64_t)json_array_size(input);
 	}
 	if (rc < 0 || text.n == 0)
-		rc = err_set_at(err, ERR_WRONG_TYPE, "input", "Invalid 'input': wanted texts or lists of tokens that are not empty.");
+		rc = err_set_at(err, ERR_WRONG_TYPE, "input",
+		                "Invalid 'input': wanted texts or lists of tokens that are not empty.");
 	if (rc == 0) {
 		make_vector(buf_str(&text), vector, dimensions);
-		buf_printf(&c->out, "%s{\"object\":\"embedding\",\"index\":%zu,\"embedding\":", index ? "," : "", index);
+		buf_printf(&c->out, "%s{\"object\":\"embedding\",\"index\":%zu,\"embedding\":", index ? "," : "",
+		           index);
 		write_vector(&c->out, vector, dimensions, base64);
 		buf_add_char(&c->out, '}');
 	}
@@ -105,8 +109,8 @@ static int read_dimensions(const json_t *body, size_t *ret, struct err *err)
 	if (!v || json_is_null(v))
 		return 0;
 	if (!json_is_integer(v) || json_integer_value(v) < 1 || json_integer_value(v) > DIMENSIONS_MAX)
-		return err_set_at(err, ERR_OUT_OF_RANGE, "dimensions", "Invalid 'dimensions': wanted an integer from 1 to %d.",
-				  DIMENSIONS_MAX);
+		return err_set_at(err, ERR_OUT_OF_RANGE, "dimensions",
+		                  "Invalid 'dimensions': wanted an integer from 1 to %d.", DIMENSIONS_MAX);
 	*ret = (size_t)json_integer_value(v);
 	return 0;
 }
@@ -122,14 +126,16 @@ int embeddings_build(struct call *c, const json_t *body, struct err *err)
 	if (!input)
 		return err_set_at(err, ERR_MISSING_FIELD, "input", "Missing required parameter: 'input'.");
 	if (format.p && !base64 && !str_eq(format, STR("float")))
-		return err_set_at(err, ERR_INVALID, "encoding_format", "Invalid 'encoding_format': wanted 'float' or 'base64'.");
+		return err_set_at(err, ERR_INVALID, "encoding_format",
+		                  "Invalid 'encoding_format': wanted 'float' or 'base64'.");
 	int rc = read_dimensions(body, &dimensions, err);
 	if (rc < 0)
 		return rc;
 	/* A text, or one list of tokens, is one input; a list of these is many. */
 	bool many = json_is_array(input) && !json_is_integer(json_array_get(input, 0));
 	if (many && (json_array_size(input) == 0 || json_array_size(input) > INPUTS_MAX))
-		return err_set_at(err, ERR_OUT_OF_RANGE, "input", "Invalid 'input': wanted 1 to %d inputs.", INPUTS_MAX);
+		return err_set_at(err, ERR_OUT_OF_RANGE, "input", "Invalid 'input': wanted 1 to %d inputs.",
+		                  INPUTS_MAX);
 	buf_add_z(&c->out, "{\"object\":\"list\",\"data\":[");
 	if (!many)
 		rc = add_one(c, input, 0, dimensions, base64, err);
@@ -143,7 +149,7 @@ int embeddings_build(struct call *c, const json_t *body, struct err *err)
 	buf_add_json_str(&c->out, json_str(body, "model"));
 	if (!c->rule->no_usage)
 		buf_printf(&c->out, ",\"usage\":{\"prompt_tokens\":%lld,\"total_tokens\":%lld}", (long long)c->tokens,
-			   (long long)c->tokens);
+		           (long long)c->tokens);
 	if (buf_add_char(&c->out, '}') < 0)
 		return err_set(err, ERR_TOO_LARGE, "The answer would be too large.");
 	return 0;

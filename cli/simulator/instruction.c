@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * People put what they want before the document ("Summarise this contract in three sentences:"). Here the two are parted, so that an
- * answer is about the document and not about the question.
+ * People put what they want before the document ("Summarise this contract in three sentences:"). Here the two are
+ * parted, so that an answer is about the document and not about the question.
  *
- * Paragraphs at the start that begin with a word of asking, or that are a label ("Document:"), are instruction, as long as
- * text is left after them. Tags for counting calls ("tag:abc"), fences and markup lines are skipped. A message that is nothing but
- * a question is its own document. A wrong guess costs a sentence of the summary, nothing else.
+ * Paragraphs at the start that begin with a word of asking, or that are a label ("Document:"), are instruction, as long
+ * as text is left after them. Tags for counting calls ("tag:abc"), fences and markup lines are skipped. A message that
+ * is nothing but a question is its own document. A wrong guess costs a sentence of the summary, nothing else.
  */
 #include "cli/simulator/document.h"
 
 #include <string.h>
 
-#define ASK_MAX 2000	 /* bytes of a paragraph that may be an instruction */
-#define PARAGRAPHS_MAX 4 /* of instruction */
-#define REST_MIN 20	 /* bytes that must be left for the document */
+#define ASK_MAX        2000 /* bytes of a paragraph that may be an instruction */
+#define PARAGRAPHS_MAX 4    /* of instruction */
+#define REST_MIN       20   /* bytes that must be left for the document */
 
 static const char *const asking[] = {
-	"analyse", "analyze", "answer",	 "below",  "can",     "classify", "describe",  "explain",   "extract", "fill",	  "find",
-	"following", "from",  "generate", "give",  "here",    "identify", "list",      "please",    "provide", "read",	  "return",
-	"review",  "summarise", "summarize", "summary", "tell", "tl;dr",  "translate", "what",	    "which",   "who",	  "write",
-	"you",	   "your",    NULL,
+	"analyse", "analyze",   "answer",    "below",  "can",      "classify",  "describe",  "explain",  "extract",
+	"fill",    "find",      "following", "from",   "generate", "give",      "here",      "identify", "list",
+	"please",  "provide",   "read",      "return", "review",   "summarise", "summarize", "summary",  "tell",
+	"tl;dr",   "translate", "what",      "which",  "who",      "write",     "you",       "your",     NULL,
 };
 
 static bool starts_by_asking(struct str s)
@@ -29,7 +29,8 @@ static bool starts_by_asking(struct str s)
 		return false;
 	/* "You" and "Here" also begin sentences of documents: they count only with what usually follows. */
 	if (str_eq_nocase(word, STR("you")))
-		return str_has_prefix_nocase(str_trim(s), STR("are a")) || str_has_prefix_nocase(str_trim(s), STR("will"));
+		return str_has_prefix_nocase(str_trim(s), STR("are a")) ||
+		       str_has_prefix_nocase(str_trim(s), STR("will"));
 	if (str_eq_nocase(word, STR("from")) || str_eq_nocase(word, STR("here")))
 		return str_has_prefix_nocase(str_trim(s), STR("the")) || str_has_prefix_nocase(str_trim(s), STR("is"));
 	for (const char *const *a = asking; *a; a++) {
@@ -66,8 +67,9 @@ static struct str skip_wrapping(struct str text)
 			return rest;
 		line = str_trim(line);
 		bool is_tag = line.n > 2 && line.n < 60 && line.p[0] == '<' && line.p[line.n - 1] == '>' &&
-			      str_find_char(line, '/') < 0 && str_find_char(line, '@') < 0;
-		bool is_fence = str_has_prefix(line, STR("```")) || str_eq(line, STR("\"\"\"")) || str_eq(line, STR("---"));
+		              str_find_char(line, '/') < 0 && str_find_char(line, '@') < 0;
+		bool is_fence =
+		    str_has_prefix(line, STR("```")) || str_eq(line, STR("\"\"\"")) || str_eq(line, STR("---"));
 		if ((!is_tag && !is_fence) || !after.p)
 			return rest;
 		text = after;
@@ -89,8 +91,8 @@ static struct str skip_tag(struct str text)
 /* "Document:", "The text is:" on a line of its own. */
 static size_t label_bytes(struct str paragraph)
 {
-	static const char *const labels[] = { "document", "text",    "input",	   "contract", "article", "content",
-					      "source",	  "message", "transcript", "context",  "email",	  NULL };
+	static const char *const labels[] = { "document", "text",    "input",      "contract", "article", "content",
+		                              "source",   "message", "transcript", "context",  "email",   NULL };
 	struct str rest = paragraph, line;
 	if (!str_split(&rest, '\n', &line))
 		return 0;
@@ -143,7 +145,8 @@ void instruction_split(struct str text, struct str *ret_instruction, struct str 
 
 size_t instruction_count(struct str text, const char *thing, size_t fallback)
 {
-	static const char *const numbers[] = { "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten" };
+	static const char *const numbers[] = { "one", "two",   "three", "four", "five",
+		                               "six", "seven", "eight", "nine", "ten" };
 	struct str word;
 	size_t number = 0, distance = 0;
 	text = str_sub(text, 0, DOCUMENT_MAX);

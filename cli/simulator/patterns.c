@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Small hand-written finders. They walk the text once from left to right, look at a few words at a time, and give what stands
- * there; what they do not know they pass over. Numbers are at most 15 digits, so that a double holds them.
+ * Small hand-written finders. They walk the text once from left to right, look at a few words at a time, and give what
+ * stands there; what they do not know they pass over. Numbers are at most 15 digits, so that a double holds them.
  */
 #include "cli/simulator/patterns.h"
 
@@ -22,8 +22,8 @@ static void give(struct str *rest, size_t from, size_t to, struct found *ret)
 
 static int month_of(struct str word)
 {
-	static const char *const months[] = { "january", "february", "march",	  "april",   "may",	 "june",
-					      "july",	 "august",   "september", "october", "november", "december" };
+	static const char *const months[] = { "january", "february", "march",     "april",   "may",      "june",
+		                              "july",    "august",   "september", "october", "november", "december" };
 	if (word.n < 3)
 		return 0;
 	for (int i = 0; i < 12; i++) {
@@ -38,7 +38,7 @@ static int number_in(struct str word, int min, int max)
 {
 	uint64_t v;
 	if (word.n > 2 && (str_has_suffix(word, STR("st")) || str_has_suffix(word, STR("nd")) ||
-			   str_has_suffix(word, STR("rd")) || str_has_suffix(word, STR("th"))))
+	                   str_has_suffix(word, STR("rd")) || str_has_suffix(word, STR("th"))))
 		word.n -= 2;
 	return str_u64(word, (uint64_t)min, (uint64_t)max, &v) == 0 ? (int)v : 0;
 }
@@ -111,8 +111,8 @@ static size_t number_at(struct str s, double *ret)
 			digits++;
 			v = v * 10 + (s.p[i] - '0');
 			unit *= fraction ? 10 : 1;
-		} else if (s.p[i] == ',' && !fraction && i > 0 && i + 3 < s.n && is_digit(s.p[i + 1]) && is_digit(s.p[i + 2]) &&
-			   is_digit(s.p[i + 3])) {
+		} else if (s.p[i] == ',' && !fraction && i > 0 && i + 3 < s.n && is_digit(s.p[i + 1]) &&
+		           is_digit(s.p[i + 2]) && is_digit(s.p[i + 3])) {
 			continue;
 		} else if (s.p[i] == '.' && !fraction && i > 0 && i + 1 < s.n && is_digit(s.p[i + 1])) {
 			fraction = true;
@@ -167,7 +167,8 @@ static size_t currency_before(struct str s, size_t at)
 
 static size_t currency_after(struct str s)
 {
-	static const char *const units[] = { "%", " %", " percent", " dollars", " euros", " USD", " EUR", " GBP", "€", " €" };
+	static const char *const units[] = { "%",    " %",   " percent", " dollars", " euros",
+		                             " USD", " EUR", " GBP",     "€",        " €" };
 	for (size_t i = 0; i < ARRAY_LEN(units); i++) {
 		if (str_has_prefix(s, str_from(units[i])))
 			return strlen(units[i]);
@@ -226,7 +227,8 @@ bool find_url(struct str *rest, struct found *ret)
 		size_t to = i;
 		if (!str_has_prefix(here, STR("http://")) && !str_eq(here, STR("https://")))
 			continue;
-		while (to < rest->n && to - i < 2000 && rest->p[to] > ' ' && rest->p[to] < 0x7f && !strchr("<>\"')]}", rest->p[to]))
+		while (to < rest->n && to - i < 2000 && rest->p[to] > ' ' && rest->p[to] < 0x7f &&
+		       !strchr("<>\"')]}", rest->p[to]))
 			to++;
 		while (to > i && strchr(".,;:", rest->p[to - 1]))
 			to--;

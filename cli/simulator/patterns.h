@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Dates, amounts, numbers and addresses in running text. Pure; each finder takes what it found off the front of *rest. */
+/* Dates, amounts, numbers and addresses in running text. Pure; each finder takes what it found off the front of *rest.
+ */
 #ifndef MR_CLI_SIMULATOR_PATTERNS_H
 #define MR_CLI_SIMULATOR_PATTERNS_H
 
 #include "common/str.h"
 
 struct found {
-	struct str text; /* as it stands in the text */
-	double value;    /* of an amount or a number */
+	struct str text;      /* as it stands in the text */
+	double value;         /* of an amount or a number */
 	int year, month, day; /* of a date; day and month 1 when not given */
 };
 

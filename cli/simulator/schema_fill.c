@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Walks a schema and makes a value of its shape; schema_text.c says what the leaves hold. An array is filled with the sentences
- * (dates, amounts, key words) that its name asks for; an array of objects gets one object per sentence, whose properties
- * then look at that sentence only (the focus).
+ * Walks a schema and makes a value of its shape; schema_text.c says what the leaves hold. An array is filled with the
+ * sentences (dates, amounts, key words) that its name asks for; an array of objects gets one object per sentence, whose
+ * properties then look at that sentence only (the focus).
  *
- * Schemas come from outside: depth and number of values are bounded, references may go in circles. What cannot be satisfied
- * (a required property that contains itself) ends as null.
+ * Schemas come from outside: depth and number of values are bounded, references may go in circles. What cannot be
+ * satisfied (a required property that contains itself) ends as null.
  */
 #include "cli/simulator/schema_fill.h"
 
@@ -16,9 +16,9 @@
 #include "cli/simulator/summary.h"
 
 #define ITEMS_DEFAULT 5
-#define ITEMS_MAX 1000
-#define STRING_MAX 16384
-#define ENUM_MAX 64 /* values looked for in the text */
+#define ITEMS_MAX     1000
+#define STRING_MAX    16384
+#define ENUM_MAX      64 /* values looked for in the text */
 
 static json_t *fill_value(struct fill *f, const json_t *schema, const struct hint *h, int depth);
 
@@ -43,7 +43,8 @@ static json_t *merge_all(const struct fill *f, const json_t *schema)
 	json_t *out = json_deep_copy(schema), *part;
 	size_t i;
 	json_object_del(out, "allOf");
-	json_array_foreach(json_object_get(schema, "allOf"), i, part) {
+	json_array_foreach(json_object_get(schema, "allOf"), i, part)
+	{
 		struct str ref = json_str(part, "$ref");
 		const json_t *one = ref.p ? resolve(f->root, ref) : part;
 		const char *key;
@@ -51,7 +52,8 @@ static json_t *merge_all(const struct fill *f, const json_t *schema)
 		if (!json_is_object(one) || i > 16)
 			continue;
 		json_t *copy = json_deep_copy(one);
-		json_object_foreach(copy, key, value) {
+		json_object_foreach(copy, key, value)
+		{
 			json_t *there = json_object_get(out, key);
 			if (json_is_object(there) && json_is_object(value))
 				json_object_update(there, value);
@@ -71,7 +73,8 @@ static struct str type_of(const json_t *schema)
 	size_t i;
 	if (json_is_string(type))
 		return json_str_of(type);
-	json_array_foreach(type, i, one) {
+	json_array_foreach(type, i, one)
+	{
 		if (!str_eq(json_str_of(one), STR("null")))
 			return json_str_of(one);
 	}
@@ -106,7 +109,8 @@ static json_t *choose(struct fill *f, const json_t *values)
 	struct str text = f->focus.p ? f->focus : f->doc->body;
 	json_t *best = json_array_get(values, 0), *one;
 	size_t i, most = 0;
-	json_array_foreach(values, i, one) {
+	json_array_foreach(values, i, one)
+	{
 		size_t n = i < ENUM_MAX ? occurrences(text, json_str_of(one)) : 0;
 		if (n > most) {
 			most = n;
@@ -185,26 +189,28 @@ static json_t *fill_object(struct fill *f, const json_t *schema, int depth)
 	json_t *out = json_object(), *property;
 	const char *name;
 	size_t i;
-	json_object_foreach(json_object_get(schema, "properties"), name, property) {
+	json_object_foreach(json_object_get(schema, "properties"), name, property)
+	{
 		bool needed = false;
 		if (f->nodes > FILL_NODES_MAX)
 			break;
-		json_array_foreach(required, i, one)
-			needed |= i < FILL_NODES_MAX && str_eq_z(json_str_of(one), name);
+		json_array_foreach(required, i, one) needed |= i < FILL_NODES_MAX && str_eq_z(json_str_of(one), name);
 		if (!needed && (depth > FILL_DEPTH_MAX / 2 || f->nodes > FILL_NODES_MAX / 2))
 			continue;
 		struct hint h = hint_of(f, str_from(name), property);
 		json_object_set_new(out, name, fill_value(f, property, &h, depth + 1));
 	}
 	/* Required, but not described: any value is good. */
-	json_array_foreach(required, i, one) {
+	json_array_foreach(required, i, one)
+	{
 		if (i < FILL_NODES_MAX && json_is_string(one) && !json_object_get(out, json_string_value(one)))
 			json_set_str(out, json_string_value(one), f->doc->title);
 	}
 	return out;
 }
 
-static void add_found(struct fill *f, json_t *out, const json_t *items, size_t n, bool (*find)(struct str *, struct found *))
+static void add_found(struct fill *f, json_t *out, const json_t *items, size_t n,
+                      bool (*find)(struct str *, struct found *))
 {
 	struct str rest = f->doc->body;
 	struct found found;
@@ -212,8 +218,7 @@ static void add_found(struct fill *f, json_t *out, const json_t *items, size_t n
 		json_t *v = fit_string(f, items, found.text), *seen;
 		size_t i;
 		bool twice = false;
-		json_array_foreach(out, i, seen)
-			twice |= json_equal(seen, v);
+		json_array_foreach(out, i, seen) twice |= json_equal(seen, v);
 		if (twice)
 			json_decref(v);
 		else
@@ -244,7 +249,8 @@ static void add_chosen(struct fill *f, json_t *out, const json_t *values, size_t
 {
 	json_t *one;
 	size_t i;
-	json_array_foreach(values, i, one) {
+	json_array_foreach(values, i, one)
+	{
 		if (json_array_size(out) < n && i < ENUM_MAX && occurrences(f->doc->body, json_str_of(one)) > 0)
 			json_array_append(out, one);
 	}
@@ -284,8 +290,12 @@ static void pad_items(struct fill *f, json_t *out, const json_t *items, const st
 
 static json_t *fill_array(struct fill *f, const json_t *schema, const struct hint *h, int depth)
 {
-	static const char *const of_dates[] = { "date", "deadline", NULL }, *const of_amounts[] = { "amount", "price", "fee", "cost", NULL };
-	static const char *const of_keywords[] = { "keyword", "topic", "tag", "term", NULL }, *const of_urls[] = { "url", "link", NULL };
+	static const char *const of_dates[] = { "date", "deadline", NULL }, *const of_amounts[] = { "amount", "price",
+		                                                                                    "fee", "cost",
+		                                                                                    NULL };
+	static const char *const of_keywords[] = { "keyword", "topic", "tag", "term", NULL }, *const of_urls[] = {
+		"url", "link", NULL
+	};
 	json_t *out = json_array();
 	const json_t *items = json_object_get(schema, "items"), *values;
 	size_t min = (size_t)MAX((int64_t)0, MIN(json_i64(schema, "minItems", 0), (int64_t)ITEMS_MAX));
@@ -352,7 +362,8 @@ static json_t *fill_value(struct fill *f, const json_t *schema, const struct hin
 	for (size_t u = 0; u < ARRAY_LEN(unions); u++) {
 		const json_t *parts = json_object_get(schema, unions[u]), *part;
 		size_t i;
-		json_array_foreach(parts, i, part) {
+		json_array_foreach(parts, i, part)
+		{
 			if (!str_eq(json_str(part, "type"), STR("null")))
 				return fill_value(f, part, h, depth + 1);
 		}
@@ -370,15 +381,15 @@ json_t *schema_fill(const struct document *d, struct str prompt, const json_t *s
 
 json_t *schema_fill_free(const struct document *d, struct str prompt)
 {
-	static const char *const lists[] = { "duties", "obligations", "parties", "dates",  "amounts", "keywords",
-					     "rights", "risks",	      "topics",	 "permissions", "conditions" };
-	json_t *schema = json_pack("{s:s, s:{s:{s:s}, s:{s:s}}}", "type", "object", "properties", "title", "type", "string",
-				   "summary", "type", "string");
+	static const char *const lists[] = { "duties", "obligations", "parties", "dates",       "amounts",   "keywords",
+		                             "rights", "risks",       "topics",  "permissions", "conditions" };
+	json_t *schema = json_pack("{s:s, s:{s:{s:s}, s:{s:s}}}", "type", "object", "properties", "title", "type",
+	                           "string", "summary", "type", "string");
 	json_t *properties = json_object_get(schema, "properties");
 	for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
 		if (str_find_nocase(str_sub(prompt, 0, 4000), str_from(lists[i])) >= 0)
 			json_object_set_new(properties, lists[i],
-					    json_pack("{s:s, s:{s:s}}", "type", "array", "items", "type", "string"));
+			                    json_pack("{s:s, s:{s:s}}", "type", "array", "items", "type", "string"));
 	}
 	json_t *out = schema_fill(d, prompt, schema);
 	json_decref(schema);

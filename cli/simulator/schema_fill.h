@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fills a JSON schema from a document, as a model does with structured outputs: what each property gets follows from its
- * name, its description and its type. The value validates against the schema (known: $ref, $defs, const, enum, anyOf, oneOf, allOf, type,
- * properties, required, items, bounds of lengths, items and numbers, multipleOf, common formats; `pattern` is not looked at).
+ * Fills a JSON schema from a document, as a model does with structured outputs: what each property gets follows from
+ * its name, its description and its type. The value validates against the schema (known: $ref, $defs, const, enum,
+ * anyOf, oneOf, allOf, type, properties, required, items, bounds of lengths, items and numbers, multipleOf, common
+ * formats; `pattern` is not looked at).
  */
 #ifndef MR_CLI_SIMULATOR_SCHEMA_FILL_H
 #define MR_CLI_SIMULATOR_SCHEMA_FILL_H
@@ -10,7 +11,7 @@
 #include "cli/simulator/document.h"
 #include "common/json.h"
 
-#define FILL_DEPTH_MAX 12  /* deeper: only what is required */
+#define FILL_DEPTH_MAX 12 /* deeper: only what is required */
 #define FILL_NODES_MAX 1000
 
 /* prompt: what the user and the system message ask ("in three sentences"). The caller owns the value; never NULL. */
@@ -24,7 +25,7 @@ struct fill {
 	const json_t *root;
 	struct str prompt;
 	struct str focus; /* the sentence that an item of an array is about; p is NULL outside of arrays */
-	uint8_t *used;	  /* per sentence: given to a property already */
+	uint8_t *used;    /* per sentence: given to a property already */
 	size_t nodes;
 };
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a property of a schema gets from the document: the title, a summary, the sentences of a kind, a date, a number, or the
- * sentence that shares most words with its name and description. Rare words count more; a sentence that was given to another
- * property counts less, so that an object does not say the same thing five times.
+ * What a property of a schema gets from the document: the title, a summary, the sentences of a kind, a date, a number,
+ * or the sentence that shares most words with its name and description. Rare words count more; a sentence that was
+ * given to another property counts less, so that an object does not say the same thing five times.
  */
 #include "cli/simulator/schema_fill.h"
 
@@ -12,15 +12,22 @@
 #include "cli/simulator/summary.h"
 
 static const char *const of_title[] = { "title", "heading", "headline", "subject", "name", "document", NULL };
-static const char *const of_summary[] = { "summar", "abstract", "overview", "tldr", "gist", "synopsis", "description", "answer", NULL };
-static const char *const of_duties[] = { "dut", "obligation", "part", "requirement", "responsib", "restrict", "condition",
-					 "must", "prohibit", "task", "action", NULL };
+static const char *const of_summary[] = { "summar",   "abstract",    "overview", "tldr", "gist",
+	                                  "synopsis", "description", "answer",   NULL };
+static const char *const of_duties[] = { "dut",       "obligation", "part",     "requirement", "responsib", "restrict",
+	                                 "condition", "must",       "prohibit", "task",        "action",    NULL };
 static const char *const of_rights[] = { "right", "permission", "grant", "permit", "allow", "freedom", NULL };
-static const char *const of_dates[] = { "date", "deadline", "effective", "expir", "published", "released", "when", NULL };
-static const char *const of_amounts[] = { "amount", "price", "fee", "cost", "total", "payment", "budget", "percent", NULL };
-static const char *const of_whole[] = { "text", "sentence", "description", "detail", "content", "quote", "clause", "summar",
-					"obligation", "duty", "item", "statement", "point", "fact", "condition", NULL };
-static const char *const of_actor[] = { "party", "who", "actor", "owner", "by", "subject", "name", "title", "role", NULL };
+static const char *const of_dates[] = {
+	"date", "deadline", "effective", "expir", "published", "released", "when", NULL
+};
+static const char *const of_amounts[] = { "amount",  "price",  "fee",     "cost", "total",
+	                                  "payment", "budget", "percent", NULL };
+static const char *const of_whole[] = { "text",   "sentence", "description", "detail", "content", "quote",
+	                                "clause", "summar",   "obligation",  "duty",   "item",    "statement",
+	                                "point",  "fact",     "condition",   NULL };
+static const char *const of_actor[] = {
+	"party", "who", "actor", "owner", "by", "subject", "name", "title", "role", NULL
+};
 static const char *const of_version[] = { "version", NULL };
 
 bool hint_is(const struct hint *h, const char *const *starts)
@@ -30,7 +37,8 @@ bool hint_is(const struct hint *h, const char *const *starts)
 
 bool sentence_is_duty(const struct sentence *s)
 {
-	static const char *const words[] = { "must", "shall", "required", "requires", "oblig", "prohibit", "agrees", "responsible", NULL };
+	static const char *const words[] = { "must",     "shall",  "required",    "requires", "oblig",
+		                             "prohibit", "agrees", "responsible", NULL };
 	static const char *const strong[] = { "must", "may not", "shall not", "agrees to", NULL };
 	for (const char *const *p = strong; *p; p++) {
 		if (str_find_nocase(s->text, str_from(*p)) >= 0)
@@ -110,7 +118,8 @@ size_t fill_pick(struct fill *f, const struct hint *h, size_t n, size_t *ret_pla
 	if (kind == ANY_SENTENCE)
 		taken = pick_by_overlap(f, h, n, ret_places);
 	else
-		taken = summary_pick(f->doc, n, kind == DUTY_SENTENCES ? sentence_is_duty : sentence_is_right, ret_places);
+		taken =
+		    summary_pick(f->doc, n, kind == DUTY_SENTENCES ? sentence_is_duty : sentence_is_right, ret_places);
 	if (taken == 0)
 		taken = summary_pick(f->doc, n, NULL, ret_places);
 	for (size_t i = 0; i < taken; i++)
@@ -189,7 +198,8 @@ static struct str version_of(struct fill *f, struct str text)
 
 struct str fill_string(struct fill *f, const json_t *schema, const struct hint *h)
 {
-	static const char *const of_mail[] = { "email", "mail", NULL }, *const of_url[] = { "url", "uri", "link", "website", NULL };
+	static const char *const of_mail[] = { "email", "mail", NULL }, *const of_url[] = { "url", "uri", "link",
+		                                                                            "website", NULL };
 	struct str text = f->focus.p ? f->focus : f->doc->body, out = { NULL, 0 };
 	struct found found;
 	size_t places[SUMMARY_MAX], n;
@@ -222,7 +232,8 @@ struct str fill_string(struct fill *f, const json_t *schema, const struct hint *
 double fill_number(struct fill *f, const struct hint *h)
 {
 	static const char *const of_year[] = { "year", NULL }, *const of_words[] = { "word", NULL };
-	static const char *const of_sentences[] = { "sentence", NULL }, *const of_share[] = { "confidence", "score", "probab", NULL };
+	static const char *const of_sentences[] = { "sentence", NULL }, *const of_share[] = { "confidence", "score",
+		                                                                              "probab", NULL };
 	struct str text = f->focus.p ? f->focus : f->doc->body;
 	struct found found;
 	size_t place;
@@ -250,7 +261,8 @@ double fill_number(struct fill *f, const struct hint *h)
 /* True when one sentence holds all content words of the name, and no word of denial. */
 bool fill_boolean(struct fill *f, const struct hint *h)
 {
-	static const char *const filler[] = { "is", "has", "have", "can", "allow", "require", "contain", "include", "mention", "permit", NULL };
+	static const char *const filler[] = { "is",      "has",     "have",    "can",    "allow", "require",
+		                              "contain", "include", "mention", "permit", NULL };
 	static const char *const denial[] = { "not", "no", "without", "never", "neither", "nor", NULL };
 	for (size_t i = 0; i < f->doc->nsentences; i++) {
 		struct str rest = h->name, word, sentence = f->doc->sentences[i].text;
@@ -260,7 +272,8 @@ bool fill_boolean(struct fill *f, const struct hint *h)
 			if (text_has_word(one, filler))
 				continue;
 			wanted++;
-			there += str_find_nocase(sentence, str_sub(word, 0, MAX((size_t)3, word.n - MIN(word.n, (size_t)2)))) >= 0;
+			there += str_find_nocase(
+			             sentence, str_sub(word, 0, MAX((size_t)3, word.n - MIN(word.n, (size_t)2)))) >= 0;
 		}
 		if (wanted > 0 && there == wanted && !text_has_word(sentence, denial))
 			return true;

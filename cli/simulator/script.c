@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reads scripts, finds a model's rule, and decides per call. The fields stand in one table, from which they are checked and
- * set; a mistake names its JSON pointer. Randomness is a seeded generator per rule, so that a run can be repeated.
+ * Reads scripts, finds a model's rule, and decides per call. The fields stand in one table, from which they are checked
+ * and set; a mistake names its JSON pointer. Randomness is a seeded generator per rule, so that a run can be repeated.
  */
 #include "cli/simulator/script.h"
 
@@ -80,8 +80,10 @@ static int set_statuses(struct rule *r, const json_t *v, const char *at, struct 
 	const json_t *one;
 	size_t i;
 	if (!json_is_array(v) || json_array_size(v) == 0 || json_array_size(v) > SCRIPT_SEQUENCE_MAX)
-		return err_set_at(err, ERR_WRONG_TYPE, at, "%s: wanted a list of 1 to %d statuses", at, SCRIPT_SEQUENCE_MAX);
-	json_array_foreach(v, i, one) {
+		return err_set_at(err, ERR_WRONG_TYPE, at, "%s: wanted a list of 1 to %d statuses", at,
+		                  SCRIPT_SEQUENCE_MAX);
+	json_array_foreach(v, i, one)
+	{
 		int64_t status = json_is_integer(one) ? json_integer_value(one) : 0;
 		if (status != 200 && (status < 400 || status > 599))
 			return err_set_at(err, ERR_OUT_OF_RANGE, at, "%s/%zu: wanted 200, or 400 to 599", at, i);
@@ -111,7 +113,7 @@ static int set_field(struct rule *r, const struct field *f, const json_t *v, con
 	case FIELD_INT:
 		if (!json_is_integer(v) || json_integer_value(v) < f->min || json_integer_value(v) > f->max)
 			return err_set_at(err, ERR_OUT_OF_RANGE, at, "%s: wanted an integer from %lld to %lld", at,
-					  (long long)f->min, (long long)f->max);
+			                  (long long)f->min, (long long)f->max);
 		*(int64_t *)to = json_integer_value(v);
 		return 0;
 	case FIELD_RATE:
@@ -162,7 +164,8 @@ static int read_rule(struct rule *r, const char *pattern, json_t *source, struct
 	size_t here = at->n;
 	*r = defaults;
 	r->pattern = pattern;
-	json_object_foreach(source, name, v) {
+	json_object_foreach(source, name, v)
+	{
 		const struct field *f = field_of(name);
 		buf_truncate(at, here);
 		buf_printf(at, "/%s", name);
@@ -203,12 +206,14 @@ static int compile(struct script *s, const struct script *old, const json_t *pat
 	s->rules = calloc(json_object_size(models) + 1, sizeof(*s->rules));
 	if (!s->rules)
 		return err_set(err, ERR_INTERNAL, "out of memory");
-	json_object_foreach(models, pattern, rule) {
+	json_object_foreach(models, pattern, rule)
+	{
 		buf_clear(&at);
 		buf_printf(&at, "/models/%s", pattern);
 		if (strlen(pattern) > 128 || !json_is_object(rule))
-			return err_set_at(err, ERR_WRONG_TYPE, "/models", "/models/%.128s: wanted an object under a name of at most 128 bytes",
-					  pattern);
+			return err_set_at(err, ERR_WRONG_TYPE, "/models",
+			                  "/models/%.128s: wanted an object under a name of at most 128 bytes",
+			                  pattern);
 		struct rule *r = &s->rules[s->nrules];
 		int rc = read_rule(r, pattern, rule, &at, err);
 		if (rc < 0)
@@ -232,7 +237,8 @@ static int apply(json_t *source, json_t *patch, struct err *err)
 	json_t *models = json_object_get(source, "models"), *changes = json_object_get(patch, "models");
 	if (!json_is_object(patch))
 		return err_set(err, ERR_WRONG_TYPE, "wanted an object with \"models\" or \"reset\"");
-	json_object_foreach(patch, name, value) {
+	json_object_foreach(patch, name, value)
+	{
 		if (strcmp(name, "models") != 0 && strcmp(name, "reset") != 0)
 			return err_set_at(err, ERR_UNKNOWN_FIELD, "", "/%.100s: there is no such field", name);
 	}
@@ -240,7 +246,8 @@ static int apply(json_t *source, json_t *patch, struct err *err)
 		json_object_clear(models);
 	if (changes && !json_is_object(changes))
 		return err_set_at(err, ERR_WRONG_TYPE, "/models", "/models: wanted an object");
-	json_object_foreach(changes, name, rule) {
+	json_object_foreach(changes, name, rule)
+	{
 		json_t *there = json_object_get(models, name);
 		if (json_is_null(rule)) {
 			json_object_del(models, name);
@@ -250,7 +257,8 @@ static int apply(json_t *source, json_t *patch, struct err *err)
 			json_object_set_new(models, name, json_is_object(rule) ? json_object() : json_deep_copy(rule));
 			there = json_object_get(models, name);
 		}
-		json_object_foreach(rule, field, value) {
+		json_object_foreach(rule, field, value)
+		{
 			if (json_is_null(value))
 				json_object_del(there, field);
 			else
@@ -373,11 +381,11 @@ void rule_decide(struct rule *r, struct plan *ret)
 	*ret = (struct plan){ .fault = FAULT_NONE, .status = (int)r->error_status };
 	r->calls++;
 	if (is_chosen(r, &ret->status)) {
-		ret->fault = r->hang		     ? FAULT_HANG :
-			     r->cut_before_head	     ? FAULT_NO_HEAD :
-			     r->garbage		     ? FAULT_GARBAGE :
-			     r->cut_after_bytes >= 0 ? FAULT_CUT :
-						       FAULT_STATUS;
+		ret->fault = r->hang                   ? FAULT_HANG
+		             : r->cut_before_head      ? FAULT_NO_HEAD
+		             : r->garbage              ? FAULT_GARBAGE
+		             : r->cut_after_bytes >= 0 ? FAULT_CUT
+		                                       : FAULT_STATUS;
 	}
 	if (r->jitter_ms > 0)
 		jitter = (uint64_t)((double)r->jitter_ms * random_unit(&r->random));

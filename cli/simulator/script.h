@@ -1,25 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How the simulated provider behaves, per model: {"models": {"gpt-*": {"latency_ms": 200, "fail_first": 2, "error_status": 503}}}. A
- * model's rule is the one with its exact name, else the longest pattern that matches (* any text, ? one byte), else "*"; rules do
- * not add up. A script is immutable but for the counters of its rules; a merge makes a new one, and calls in flight keep theirs.
+ * How the simulated provider behaves, per model: {"models": {"gpt-*": {"latency_ms": 200, "fail_first": 2,
+ * "error_status": 503}}}. A model's rule is the one with its exact name, else the longest pattern that matches (* any
+ * text, ? one byte), else "*"; rules do not add up. A script is immutable but for the counters of its rules; a merge
+ * makes a new one, and calls in flight keep theirs.
  *
- * Which calls fail: those chosen by status_sequence, fail_first, every or error_rate; all, when a fault is set and none of these is.
- * How they fail: by hang, cut_before_head, garbage or cut_after_bytes when one is set; else with error_status and error_body.
+ * Which calls fail: those chosen by status_sequence, fail_first, every or error_rate; all, when a fault is set and none
+ * of these is. How they fail: by hang, cut_before_head, garbage or cut_after_bytes when one is set; else with
+ * error_status and error_body.
  */
 #ifndef MR_CLI_SIMULATOR_SCRIPT_H
 #define MR_CLI_SIMULATOR_SCRIPT_H
 
 #include "common/json.h"
 
-#define SCRIPT_RULES_MAX 256
+#define SCRIPT_RULES_MAX    256
 #define SCRIPT_SEQUENCE_MAX 64
 
 enum garbage { GARBAGE_NONE, GARBAGE_JSON, GARBAGE_SSE };
 
 struct rule {
-	const char *pattern; /* the script's */
-	int64_t latency_ms;  /* before the head of the answer */
+	const char *pattern;    /* the script's */
+	int64_t latency_ms;     /* before the head of the answer */
 	int64_t first_token_ms; /* a stream: from its head to the first text; else added to latency_ms */
 	int64_t between_ms;     /* between the pieces of a stream */
 	int64_t jitter_ms;      /* 0..jitter_ms is added to latency_ms and first_token_ms, evenly */
@@ -37,7 +39,7 @@ struct rule {
 	const char *answer, *finish_reason;
 	const json_t *require_key; /* true: any; a text: that one */
 	int64_t slow_bytes_per_s;
-	int64_t chunk_bytes; /* of text per chunk of a stream; 0: all in one */
+	int64_t chunk_bytes;                  /* of text per chunk of a stream; 0: all in one */
 	int64_t limit_requests, limit_tokens; /* for the x-ratelimit headers, per minute */
 	int64_t status_sequence[SCRIPT_SEQUENCE_MAX];
 	size_t nsequence;
@@ -49,7 +51,7 @@ struct rule {
 
 struct script {
 	int refs;
-	json_t *source; /* owned: what /_control answers */
+	json_t *source;     /* owned: what /_control answers */
 	struct rule *rules; /* owned; the last is the default */
 	size_t nrules;
 };
@@ -64,8 +66,8 @@ struct plan {
 };
 
 struct script *script_new(void);
-/* *s becomes the merge of itself and the patch ({"models": {name: {field: value, or null to take it away}}, "reset": true}). Counters of rules that the
- * patch does not name go on. On failure *s is untouched and err says where. */
+/* *s becomes the merge of itself and the patch ({"models": {name: {field: value, or null to take it away}}, "reset":
+ * true}). Counters of rules that the patch does not name go on. On failure *s is untouched and err says where. */
 int script_merge(struct script **s, const json_t *patch, struct err *err);
 struct script *script_ref(struct script *s);
 void script_unref(struct script *s);

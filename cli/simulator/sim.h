@@ -14,7 +14,7 @@ struct sim {
 	struct http_server *server;
 	struct script *script; /* one reference */
 	struct stats stats;
-	uint64_t id_state;     /* for ids of answers */
+	uint64_t id_state; /* for ids of answers */
 	/* A window of one minute for the x-ratelimit headers; nothing is refused by it. */
 	uint64_t window_ms;
 	int64_t window_requests, window_tokens;
@@ -28,9 +28,9 @@ struct call {
 	struct rule *rule;
 	struct plan plan;
 	struct timer timer;
-	uint64_t seq;     /* in the statistics */
-	struct buf out;   /* owned: the body of the answer */
-	int status;       /* of the answer in `out` */
+	uint64_t seq;   /* in the statistics */
+	struct buf out; /* owned: the body of the answer */
+	int status;     /* of the answer in `out` */
 	struct str type;
 	bool is_stream, started;
 	size_t head, tail; /* of a stream: where its text begins and ends in `out` */
@@ -40,8 +40,9 @@ struct call {
 
 /* call.c */
 /* The request is whole: reads it, answers it now or later. `build` fills out for a good request. */
-void call_start(struct sim *sim, struct http_req *req, int (*build)(struct call *c, const json_t *body, struct err *err),
-		struct str (*tag)(const json_t *body));
+void call_start(struct sim *sim, struct http_req *req,
+                int (*build)(struct call *c, const json_t *body, struct err *err),
+                struct str (*tag)(const json_t *body));
 void call_gone(struct call *c);
 
 /* chat.c, embeddings.c: make c->out (and head, tail, type) for the body; on failure err is for the client. */

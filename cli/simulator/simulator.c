@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The simulator's process: command line, listener, routes, stop. It answers chat completions (also as streams) and
- * embeddings in OpenAI's form; a script, given at the start or sent to /_control, orders latencies, errors, cuts and hangs
- * per model; /_control/stats and /_control/calls tell what was asked.
+ * embeddings in OpenAI's form; a script, given at the start or sent to /_control, orders latencies, errors, cuts and
+ * hangs per model; /_control/stats and /_control/calls tell what was asked.
  *
  * SIGTERM and SIGINT stop it at once: all connections are closed, whatever they wait for.
  */
@@ -21,13 +21,14 @@
 #define SCRIPT_FILE_MAX (16u << 20)
 
 static const char *const usual_models[] = { "gpt-4o", "gpt-4o-mini", "sim-extract", "text-embedding-3-large",
-					    "text-embedding-3-small" };
+	                                    "text-embedding-3-small" };
 
 void sim_reply_error(struct http_req *req, int status, const char *param, const char *code, struct str message)
 {
 	struct buf b;
 	buf_init(&b, 1u << 20);
-	answer_write_error(&b, status < 500 ? "invalid_request_error" : "server_error", param && *param ? param : NULL, code, message);
+	answer_write_error(&b, status < 500 ? "invalid_request_error" : "server_error", param && *param ? param : NULL,
+	                   code, message);
 	http_reply(req, status, STR("application/json"), buf_str(&b));
 	buf_done(&b);
 }
@@ -70,7 +71,8 @@ static void list_models(struct sim *sim, struct http_req *req)
 		bool usual = false;
 		for (size_t k = 0; k < ARRAY_LEN(usual_models); k++)
 			usual |= str_eq_z(name, usual_models[k]);
-		if (usual || sim->script->rules[i].unknown || str_find_char(name, '*') >= 0 || str_find_char(name, '?') >= 0)
+		if (usual || sim->script->rules[i].unknown || str_find_char(name, '*') >= 0 ||
+		    str_find_char(name, '?') >= 0)
 			continue;
 		buf_add_char(&b, ',');
 		write_model(&b, name);
@@ -126,11 +128,14 @@ static void on_end(struct http_req *req)
 	if (other) {
 		http_reply_header(req, "Allow", str_from(other->method_name));
 		sim_reply_error(req, 405, NULL, "method_not_supported",
-				arena_printf(&req->arena, "Not allowed to " STR_FMT " on %s.", STR_ARG(req->method_text), other->path));
+		                arena_printf(&req->arena, "Not allowed to " STR_FMT " on %s.",
+		                             STR_ARG(req->method_text), other->path));
 	} else {
 		sim_reply_error(req, 404, NULL, "unknown_url",
-				arena_printf(&req->arena, "Unknown request URL: " STR_FMT " " STR_FMT ". Please check the URL for typos.",
-					     STR_ARG(req->method_text), STR_ARG(str_utf8_prefix(req->path, 500))));
+		                arena_printf(&req->arena,
+		                             "Unknown request URL: " STR_FMT " " STR_FMT
+		                             ". Please check the URL for typos.",
+		                             STR_ARG(req->method_text), STR_ARG(str_utf8_prefix(req->path, 500))));
 	}
 }
 
@@ -186,10 +191,20 @@ static void raise_descriptors(void)
 static int serve(struct sim *sim, const char *listen, const char *ready_file, struct err *err)
 {
 	static const struct http_limits limits = {
-		.connections = 30000, .head_bytes = 65536, .target_bytes = 8192, .header_count = 200, .body_bytes = 64u << 20,
-		.head_ms = 30000, .body_ms = 60000, .body_min_rate = 1024, .idle_ms = 300000, .write_stall_ms = 60000,
+		.connections = 30000,
+		.head_bytes = 65536,
+		.target_bytes = 8192,
+		.header_count = 200,
+		.body_bytes = 64u << 20,
+		.head_ms = 30000,
+		.body_ms = 60000,
+		.body_min_rate = 1024,
+		.idle_ms = 300000,
+		.write_stall_ms = 60000,
 	};
-	static const struct http_handler handler = { .on_head = on_head, .on_end = on_end, .on_gone = on_gone, .on_refuse = on_refuse };
+	static const struct http_handler handler = {
+		.on_head = on_head, .on_end = on_end, .on_gone = on_gone, .on_refuse = on_refuse
+	};
 	struct buf url;
 	int rc = http_server_start(&sim->loop, listen, false, &limits, &handler, sim, &sim->server, err);
 	if (rc < 0)
@@ -222,21 +237,34 @@ int simulator_main(int argc, char **argv)
 {
 	const char *listen = "127.0.0.1:0", *script = NULL, *ready_file = NULL;
 	const struct cli_option options[] = {
-		{ .name = "listen", .arg = "H:P", .kind = CLI_STR, .target = &listen,
+		{ .name = "listen",
+		  .arg = "H:P",
+		  .kind = CLI_STR,
+		  .target = &listen,
 		  .help = "Where to listen (default 127.0.0.1:0, any free port)" },
-		{ .name = "script", .arg = "FILE", .kind = CLI_STR, .target = &script,
+		{ .name = "script",
+		  .arg = "FILE",
+		  .kind = CLI_STR,
+		  .target = &script,
 		  .help = "Behaviours per model, as for POST /_control (JSON)" },
-		{ .name = "ready-file", .arg = "FILE", .kind = CLI_STR, .target = &ready_file,
+		{ .name = "ready-file",
+		  .arg = "FILE",
+		  .kind = CLI_STR,
+		  .target = &ready_file,
 		  .help = "Write {\"url\", \"pid\"} there once it listens" },
 		{ .name = NULL },
 	};
 	const struct cli_command cmd = {
-		.name = "simulator", .usage = "[options]", .options = options,
-		.summary = "Runs a provider that speaks OpenAI over HTTP: answers about the documents it gets, faults to order.",
-		.details = "A script says per model (a name or a pattern) what becomes of calls:\n"
-			   "  {\"models\": {\"gpt-*\": {\"latency_ms\": 300, \"error_rate\": 0.1, \"error_status\": 503}}}\n"
-			   "POST the same to /_control to change it while it runs; GET /_control/stats and /_control/calls\n"
-			   "tell what was asked. SIGTERM and SIGINT stop it at once.",
+		.name = "simulator",
+		.usage = "[options]",
+		.options = options,
+		.summary = "Runs a provider that speaks OpenAI over HTTP: answers about the documents it gets, faults "
+		           "to order.",
+		.details =
+		    "A script says per model (a name or a pattern) what becomes of calls:\n"
+		    "  {\"models\": {\"gpt-*\": {\"latency_ms\": 300, \"error_rate\": 0.1, \"error_status\": 503}}}\n"
+		    "POST the same to /_control to change it while it runs; GET /_control/stats and /_control/calls\n"
+		    "tell what was asked. SIGTERM and SIGINT stop it at once.",
 	};
 	struct cli_args args;
 	struct err err = { .code = ERR_OK };

@@ -9,8 +9,8 @@
 #include <string.h>
 
 #define MODELS_MAX 1000
-#define KEYS_MAX 1000
-#define TAGS_MAX 100000
+#define KEYS_MAX   1000
+#define TAGS_MAX   100000
 
 struct stats_count {
 	uint64_t n;
@@ -94,7 +94,8 @@ static struct str shown_key(struct str key, char out[STATS_NAME_MAX])
 	return (struct str){ out, 15 };
 }
 
-uint64_t stats_begin(struct stats *s, struct str model, struct str key, struct str tag, struct str body, int64_t wall_ms)
+uint64_t stats_begin(struct stats *s, struct str model, struct str key, struct str tag, struct str body,
+                     int64_t wall_ms)
 {
 	char shown[STATS_NAME_MAX];
 	struct stats_call *c = &s->ring[++s->seq % STATS_CALLS];
@@ -147,7 +148,7 @@ int stats_write(struct stats *s, struct buf *out)
 {
 	const char *comma = "";
 	buf_printf(out, "{\"calls\":%llu,\"in_flight\":%llu,\"peak_in_flight\":%llu", (unsigned long long)s->calls,
-		   (unsigned long long)s->in_flight, (unsigned long long)s->peak_in_flight);
+	           (unsigned long long)s->in_flight, (unsigned long long)s->peak_in_flight);
 	write_counts(out, "by_model", &s->by_model);
 	write_counts(out, "by_key", &s->by_key);
 	buf_add_z(out, ",\"by_status\":{");
@@ -164,12 +165,14 @@ int stats_write(struct stats *s, struct buf *out)
 
 static void write_call(struct buf *out, const struct stats_call *c)
 {
-	buf_printf(out, "{\"seq\":%llu,\"start_ms\":%lld,\"model\":", (unsigned long long)c->seq, (long long)c->start_ms);
+	buf_printf(out, "{\"seq\":%llu,\"start_ms\":%lld,\"model\":", (unsigned long long)c->seq,
+	           (long long)c->start_ms);
 	buf_add_json_str(out, str_from(c->model));
 	buf_add_z(out, ",\"tag\":");
 	buf_add_json_str(out, str_from(c->tag));
-	buf_printf(out, ",\"status\":%u,\"bytes\":%llu,\"body_bytes\":%u,\"ended\":%s,\"canceled\":%s,\"sha256\":\"", c->status,
-		   (unsigned long long)c->bytes, c->body_bytes, c->ended ? "true" : "false", c->canceled ? "true" : "false");
+	buf_printf(out, ",\"status\":%u,\"bytes\":%llu,\"body_bytes\":%u,\"ended\":%s,\"canceled\":%s,\"sha256\":\"",
+	           c->status, (unsigned long long)c->bytes, c->body_bytes, c->ended ? "true" : "false",
+	           c->canceled ? "true" : "false");
 	crypto_hex(out, (struct str){ (const char *)c->sha256, SHA256_LEN });
 	buf_add_z(out, "\"}");
 }

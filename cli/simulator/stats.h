@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the simulator saw: totals by model, key, status and tag, and the last STATS_CALLS calls as compact records, so that a
- * test can count the upstream calls of each of its jobs. Memory is bounded: names beyond a limit are counted as "other".
+ * What the simulator saw: totals by model, key, status and tag, and the last STATS_CALLS calls as compact records, so
+ * that a test can count the upstream calls of each of its jobs. Memory is bounded: names beyond a limit are counted as
+ * "other".
  */
 #ifndef MR_CLI_SIMULATOR_STATS_H
 #define MR_CLI_SIMULATOR_STATS_H
@@ -10,7 +11,7 @@
 #include "common/hash.h"
 #include "common/json.h"
 
-#define STATS_CALLS 100000
+#define STATS_CALLS    100000
 #define STATS_NAME_MAX 64
 
 struct stats_counts {
@@ -21,9 +22,9 @@ struct stats_counts {
 struct stats_call {
 	uint64_t seq; /* 1, 2, …; 0: never used */
 	int64_t start_ms;
-	uint64_t bytes; /* of the answer's body */
+	uint64_t bytes;      /* of the answer's body */
 	uint32_t body_bytes; /* of the request's body */
-	uint16_t status; /* 0: no answer yet, or none at all */
+	uint16_t status;     /* 0: no answer yet, or none at all */
 	bool ended, canceled;
 	uint8_t sha256[SHA256_LEN];
 	char model[STATS_NAME_MAX], tag[STATS_NAME_MAX];
@@ -41,7 +42,8 @@ void stats_done(struct stats *s);
 void stats_reset(struct stats *s); /* calls in flight stay in flight */
 
 /* One call began; its sequence number. The key is shown shortened. */
-uint64_t stats_begin(struct stats *s, struct str model, struct str key, struct str tag, struct str body, int64_t wall_ms);
+uint64_t stats_begin(struct stats *s, struct str model, struct str key, struct str tag, struct str body,
+                     int64_t wall_ms);
 /* …and ended: status 0 when no head was sent. */
 void stats_end(struct stats *s, uint64_t seq, int status, uint64_t bytes, bool canceled);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An extractive summary in the manner of SumBasic: a sentence is worth the mean frequency of its content words; the words of a sentence that was
- * taken lose weight, so that the next one says something else. Worth is then corrected for what the eye sees at once: sentences
- * that lean on the one before ("However, this…"), shout, are very short or very long, or only state a copyright.
+ * An extractive summary in the manner of SumBasic: a sentence is worth the mean frequency of its content words; the
+ * words of a sentence that was taken lose weight, so that the next one says something else. Worth is then corrected for
+ * what the eye sees at once: sentences that lean on the one before ("However, this…"), shout, are very short or very
+ * long, or only state a copyright.
  *
  * All text of a summary stands in the document word for word; that makes it true.
  */
@@ -22,10 +23,15 @@ static bool is_shouting(struct str s)
 
 static bool leans_on_another(struct str s)
 {
-	static const char *const starts[] = { "accordingly", "also", "and",  "as such", "because of this", "both", "but",  "for example",
-					      "he",	     "however", "if so", "in this", "it",	   "nevertheless", "or", "otherwise",
-					      "she",	     "similarly", "so", "such", "that",	   "the above", "the former", "the latter",
-					      "them",	     "then", "therefore", "these", "they", "this", "those", "thus", "finally", "in addition" };
+	static const char *const starts[] = {
+		"accordingly", "also",      "and",         "as such",      "because of this",
+		"both",        "but",       "for example", "he",           "however",
+		"if so",       "in this",   "it",          "nevertheless", "or",
+		"otherwise",   "she",       "similarly",   "so",           "such",
+		"that",        "the above", "the former",  "the latter",   "them",
+		"then",        "therefore", "these",       "they",         "this",
+		"those",       "thus",      "finally",     "in addition"
+	};
 	for (size_t i = 0; i < ARRAY_LEN(starts); i++) {
 		struct str start = str_from(starts[i]);
 		if (str_has_prefix_nocase(s, start) && (s.n == start.n || s.p[start.n] == ' ' || s.p[start.n] == ','))
@@ -35,8 +41,9 @@ static bool leans_on_another(struct str s)
 }
 
 /* Words of sentences that grant, forbid, decide or conclude. */
-static const char *const says_something[] = { "grant",	   "must",   "permit", "require", "prohibit", "agrees", "warrant", "liab", "purpose",
-					      "intended", "conclu", "decid",  "propos",  "result",   "terminat", "important", NULL };
+static const char *const says_something[] = { "grant",   "must",   "permit",   "require",   "prohibit", "agrees",
+	                                      "warrant", "liab",   "purpose",  "intended",  "conclu",   "decid",
+	                                      "propos",  "result", "terminat", "important", NULL };
 
 bool sentence_is_definition(const struct sentence *s)
 {
@@ -46,40 +53,55 @@ bool sentence_is_definition(const struct sentence *s)
 	       str_has_prefix_nocase(s->text, STR("for the purposes of"));
 }
 
+/* Neither a fragment nor a page. */
+static double length_factor(size_t words)
+{
+	static const struct {
+		size_t below;
+		double factor;
+	} rows[] = { { 7, 0.3 }, { 11, 0.7 }, { 46, 1.0 }, { 61, 0.85 }, { 81, 0.6 } };
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		if (words < rows[i].below)
+			return rows[i].factor;
+	}
+	return 0.25;
+}
+
+/* A copyright, an address, a blank to fill in. */
+static bool is_boilerplate(struct str s)
+{
+	return str_find_nocase(s, STR("copyright (c)")) >= 0 || str_find(s, STR("://")) >= 0 ||
+	       str_find(s, STR("``AS IS''")) >= 0 || str_find(s, STR("<name of")) >= 0;
+}
+
+/* Begins in the middle, or in brackets; or does not end. */
+static double border_factor(struct str s)
+{
+	char first = s.p[0], last = s.p[s.n - 1];
+	double f = 1.0;
+	if ((first >= 'a' && first <= 'z') || first == '[' || first == '<' || first == '(')
+		f *= 0.4;
+	if (last != '.' && last != '!' && last != '?' && last != '"' && (unsigned char)last < 0x80)
+		f *= 0.6;
+	return f;
+}
+
 /* How good a sentence looks, apart from its words: 1 is plain. */
 static double appearance(const struct document *d, size_t at)
 {
 	const struct sentence *s = &d->sentences[at];
-	double f = 1.0;
-	char first = s->text.p[0], last = s->text.p[s->text.n - 1];
+	double f = length_factor(s->length) * border_factor(s->text);
 	if (at * 10 <= d->nsentences)
 		f *= 1.2;
-	if (s->length < 7)
-		f *= 0.3;
-	else if (s->length < 11)
-		f *= 0.7;
-	else if (s->length > 80)
-		f *= 0.25;
-	else if (s->length > 60)
-		f *= 0.6;
-	else if (s->length > 45)
-		f *= 0.85;
 	if (is_shouting(s->text))
 		f *= 0.4;
 	if (leans_on_another(s->text))
 		f *= 0.5;
-	if (first >= 'a' && first <= 'z')
-		f *= 0.4;
-	if (first == '[' || first == '<' || first == '(')
-		f *= 0.4;
 	if (sentence_is_definition(s))
 		f *= 0.4;
 	if (text_has_word(s->text, says_something))
 		f *= 1.3;
-	if (last != '.' && last != '!' && last != '?' && last != '"' && (unsigned char)last < 0x80)
-		f *= 0.6;
-	if (str_find_nocase(s->text, STR("copyright (c)")) >= 0 || str_find(s->text, STR("://")) >= 0 ||
-	    str_find(s->text, STR("``AS IS''")) >= 0 || str_find(s->text, STR("<name of")) >= 0)
+	if (is_boilerplate(s->text))
 		f *= 0.2;
 	return f;
 }

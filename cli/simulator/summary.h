@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The most informative sentences of a document, in their original order. Pure; linear in the document for each sentence wanted. */
+/* The most informative sentences of a document, in their original order. Pure; linear in the document for each sentence
+ * wanted. */
 #ifndef MR_CLI_SIMULATOR_SUMMARY_H
 #define MR_CLI_SIMULATOR_SUMMARY_H
 
@@ -8,7 +9,8 @@
 
 #define SUMMARY_MAX 50
 
-/* The places of at most n (≤ SUMMARY_MAX) sentences, ascending. `wanted` (may be NULL) says which sentences may be taken. */
+/* The places of at most n (≤ SUMMARY_MAX) sentences, ascending. `wanted` (may be NULL) says which sentences may be
+ * taken. */
 size_t summary_pick(const struct document *d, size_t n, bool (*wanted)(const struct sentence *s), size_t *ret_places);
 /* n sentences joined by spaces; for a text without sentences what there is of it. The arena's. */
 struct str summary_text(const struct document *d, size_t n);

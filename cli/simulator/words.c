@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Words and their counts. A word is a run of letters, digits and bytes above 127, with apostrophes and hyphens inside; so text of any
- * script is read without tables, at the price that scripts without spaces give long words.
+ * Words and their counts. A word is a run of letters, digits and bytes above 127, with apostrophes and hyphens inside;
+ * so text of any script is read without tables, at the price that scripts without spaces give long words.
  *
- * The dictionary is an open hash table that is sized once for the text; it never grows, and words beyond its size are not counted. The
- * hash is seeded per process (outsiders choose the words), and places are given in order of appearance, so that results do
- * not depend on the seed.
+ * The dictionary is an open hash table that is sized once for the text; it never grows, and words beyond its size are
+ * not counted. The hash is seeded per process (outsiders choose the words), and places are given in order of
+ * appearance, so that results do not depend on the seed.
  */
 #include "cli/simulator/words.h"
 
@@ -125,9 +125,8 @@ size_t words_add(struct words *w, struct str word)
 	if (!w->table[slot]) {
 		if (w->n == w->max)
 			return SIZE_MAX;
-		w->all[w->n] = (struct word){
-			.text = word, .stem = arena_str(w->arena, stem), .is_stop = word_is_stop(stem)
-		};
+		w->all[w->n] =
+		    (struct word){ .text = word, .stem = arena_str(w->arena, stem), .is_stop = word_is_stop(stem) };
 		w->table[slot] = (uint32_t)++w->n;
 	}
 	struct word *found = &w->all[w->table[slot] - 1];
@@ -156,8 +155,9 @@ bool text_has_word(struct str text, const char *const *starts)
 {
 	struct str word;
 	while (word_next(&text, &word)) {
+		char first = (char)(word.p[0] | 0x20); /* most words differ in the first letter already */
 		for (const char *const *s = starts; *s; s++) {
-			if (str_has_prefix_nocase(word, str_from(*s)))
+			if (**s == first && str_has_prefix_nocase(word, str_from(*s)))
 				return true;
 		}
 	}

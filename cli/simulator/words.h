@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The words of a text: finding them, and a dictionary that counts them. Words are compared in lower case and without a plural
- * ending; the common words of English (stop words) are known, so that they do not count as content.
+ * The words of a text: finding them, and a dictionary that counts them. Words are compared in lower case and without a
+ * plural ending; the common words of English (stop words) are known, so that they do not count as content.
  */
 #ifndef MR_CLI_SIMULATOR_WORDS_H
 #define MR_CLI_SIMULATOR_WORDS_H

@@ -105,7 +105,9 @@ static void test_answer_max_tokens_cuts_at_a_character(void **state)
 	assert_string_equal(x.answer.finish_reason, "length");
 	assert_int_equal(x.answer.completion_tokens, 1);
 	done(&x);
-	assert_int_equal(prepare(&x, "\"answer\":\"abcd\",\"finish_reason\":\"content_filter\"", ",\"max_tokens\":1" HELLO, &err), 0);
+	assert_int_equal(
+	    prepare(&x, "\"answer\":\"abcd\",\"finish_reason\":\"content_filter\"", ",\"max_tokens\":1" HELLO, &err),
+	    0);
 	assert_string_equal(x.answer.finish_reason, "content_filter");
 	done(&x);
 }
@@ -228,11 +230,13 @@ static void test_answer_kinds(void **state)
 	assert_str(x.answer.text, "hello");
 	done(&x);
 	/* Parts of a message's content are joined; the answer is about the last user message. */
-	assert_int_equal(prepare(&x, "\"echo\":true",
-				 ",\"messages\":[{\"role\":\"user\",\"content\":\"first\"},{\"role\":\"user\",\"content\":["
-				 "{\"type\":\"text\",\"text\":\"one\"},{\"type\":\"image_url\"},{\"type\":\"text\",\"text\":\"two\"}]}]",
-				 &err),
-			 0);
+	assert_int_equal(
+	    prepare(
+	        &x, "\"echo\":true",
+	        ",\"messages\":[{\"role\":\"user\",\"content\":\"first\"},{\"role\":\"user\",\"content\":["
+	        "{\"type\":\"text\",\"text\":\"one\"},{\"type\":\"image_url\"},{\"type\":\"text\",\"text\":\"two\"}]}]",
+	        &err),
+	    0);
 	assert_str(x.answer.text, "one\ntwo");
 	done(&x);
 	assert_int_equal(prepare(&x, "", ",\"response_format\":{\"type\":\"json_object\"}" HELLO, &err), 0);

@@ -13,11 +13,11 @@
 #include "common/file.h"
 
 static const char contract[] =
-	"Supply Agreement\n\nThis agreement was signed on 12 March 2021 between Northwind Ltd. and Harbour Foods. "
-	"Northwind must deliver fresh bread every morning. Harbour Foods shall pay EUR 1,250.50 each month. "
-	"Harbour Foods may cancel the agreement with a notice of 30 days. The goods are sold with a warranty of quality. "
-	"Neither party may not assign the agreement without consent. Questions go to office@northwind.example. "
-	"The bakery stands in the old harbour of the town.\n";
+    "Supply Agreement\n\nThis agreement was signed on 12 March 2021 between Northwind Ltd. and Harbour Foods. "
+    "Northwind must deliver fresh bread every morning. Harbour Foods shall pay EUR 1,250.50 each month. "
+    "Harbour Foods may cancel the agreement with a notice of 30 days. The goods are sold with a warranty of quality. "
+    "Neither party may not assign the agreement without consent. Questions go to office@northwind.example. "
+    "The bakery stands in the old harbour of the town.\n";
 
 struct fixture {
 	struct arena arena;
@@ -58,16 +58,16 @@ static void check(const json_t *schema, const json_t *v)
 		assert_true(has_type(v, json_str_of(type)));
 	if (json_is_array(json_get(schema, "enum"))) {
 		bool found = false;
-		json_array_foreach(json_get(schema, "enum"), i, one)
-			found |= json_equal(one, v);
+		json_array_foreach(json_get(schema, "enum"), i, one) found |= json_equal(one, v);
 		assert_true(found);
 	}
 	if (json_is_object(v)) {
 		const char *name;
 		json_t *property;
 		json_array_foreach(json_get(schema, "required"), i, one)
-			assert_non_null(json_get(v, json_string_value(one)));
-		json_object_foreach(json_get(schema, "properties"), name, property) {
+		    assert_non_null(json_get(v, json_string_value(one)));
+		json_object_foreach(json_get(schema, "properties"), name, property)
+		{
 			if (json_get(v, name))
 				check(property, json_get(v, name));
 		}
@@ -77,8 +77,7 @@ static void check(const json_t *schema, const json_t *v)
 	if (json_is_array(v)) {
 		assert_true((int64_t)json_array_size(v) >= json_i64(schema, "minItems", 0));
 		assert_true((int64_t)json_array_size(v) <= json_i64(schema, "maxItems", 1000));
-		json_array_foreach(v, i, one)
-			check(json_get(schema, "items"), one);
+		json_array_foreach(v, i, one) check(json_get(schema, "items"), one);
 	}
 	if (json_is_string(v)) {
 		assert_true((int64_t)json_string_length(v) <= json_i64(schema, "maxLength", INT64_MAX));
@@ -113,13 +112,15 @@ static void test_fill_names_say_what_they_get(void **state)
 	(void)state;
 	fixture_init(&x, str_from(contract));
 	json_t *v = fill_checked(
-		&x, "{\"type\":\"object\",\"properties\":{\"title\":{\"type\":\"string\"},\"signed_date\":{\"type\":\"string\"},"
-		    "\"effectiveDate\":{\"type\":\"string\",\"format\":\"date\"},\"monthly_fee\":{\"type\":\"number\"},"
-		    "\"price\":{\"type\":\"string\"},\"contact_email\":{\"type\":\"string\"},\"year\":{\"type\":\"integer\"},"
-		    "\"notice\":{\"type\":\"integer\",\"description\":\"days of notice to cancel\"},"
-		    "\"location\":{\"type\":\"string\",\"description\":\"where the bakery stands in the town\"},"
-		    "\"has_warranty\":{\"type\":\"boolean\"},\"has_arbitration\":{\"type\":\"boolean\"}},"
-		    "\"required\":[\"title\",\"year\"],\"additionalProperties\":false}");
+	    &x,
+	    "{\"type\":\"object\",\"properties\":{\"title\":{\"type\":\"string\"},\"signed_date\":{\"type\":\"string\"}"
+	    ","
+	    "\"effectiveDate\":{\"type\":\"string\",\"format\":\"date\"},\"monthly_fee\":{\"type\":\"number\"},"
+	    "\"price\":{\"type\":\"string\"},\"contact_email\":{\"type\":\"string\"},\"year\":{\"type\":\"integer\"},"
+	    "\"notice\":{\"type\":\"integer\",\"description\":\"days of notice to cancel\"},"
+	    "\"location\":{\"type\":\"string\",\"description\":\"where the bakery stands in the town\"},"
+	    "\"has_warranty\":{\"type\":\"boolean\"},\"has_arbitration\":{\"type\":\"boolean\"}},"
+	    "\"required\":[\"title\",\"year\"],\"additionalProperties\":false}");
 	assert_text(v, "title", "Supply Agreement");
 	assert_text(v, "signed_date", "12 March 2021");
 	assert_text(v, "effectiveDate", "2021-03-12");
@@ -140,9 +141,11 @@ static void test_fill_duties_are_sentences_of_duty(void **state)
 	struct fixture x;
 	(void)state;
 	fixture_init(&x, str_from(contract));
-	json_t *v = fill_checked(&x, "{\"type\":\"object\",\"properties\":{\"duties\":{\"type\":\"array\",\"items\":{\"type\":\"string\"},"
-				     "\"maxItems\":2},\"parties_duties\":{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{"
-				     "\"party\":{\"type\":\"string\"},\"duty\":{\"type\":\"string\"}},\"required\":[\"party\",\"duty\"]}}}}");
+	json_t *v = fill_checked(
+	    &x,
+	    "{\"type\":\"object\",\"properties\":{\"duties\":{\"type\":\"array\",\"items\":{\"type\":\"string\"},"
+	    "\"maxItems\":2},\"parties_duties\":{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{"
+	    "\"party\":{\"type\":\"string\"},\"duty\":{\"type\":\"string\"}},\"required\":[\"party\",\"duty\"]}}}}");
 	assert_int_equal(json_array_size(json_get(v, "duties")), 2);
 	json_t *duty = json_array_get(json_get(v, "parties_duties"), 0);
 	assert_text(duty, "party", "Northwind");
@@ -156,12 +159,15 @@ static void test_fill_summary_has_the_number_asked_for(void **state)
 	struct fixture x;
 	(void)state;
 	fixture_init(&x, str_from(contract));
-	json_t *v = fill(&x, "{\"type\":\"object\",\"properties\":{\"summary\":{\"type\":\"string\"}}}", "in one sentence, please");
+	json_t *v = fill(&x, "{\"type\":\"object\",\"properties\":{\"summary\":{\"type\":\"string\"}}}",
+	                 "in one sentence, please");
 	struct str s = json_str(v, "summary");
 	assert_int_equal(str_find(s, STR(". ")), -1);
 	json_decref(v);
-	v = fill(&x, "{\"type\":\"object\",\"properties\":{\"summary\":{\"type\":\"string\",\"description\":\"a summary in two sentences\"}}}",
-		 "");
+	v = fill(&x,
+	         "{\"type\":\"object\",\"properties\":{\"summary\":{\"type\":\"string\",\"description\":\"a summary in "
+	         "two sentences\"}}}",
+	         "");
 	s = json_str(v, "summary");
 	assert_true(str_find(s, STR(". ")) > 0);
 	json_decref(v);
@@ -188,7 +194,8 @@ static void test_fill_bounds_hold(void **state)
 		"{}",
 		"{\"type\":\"null\"}",
 	};
-	static const char *const texts[] = { contract, "", "x", "One. Two. Three.", "\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9" };
+	static const char *const texts[] = { contract, "", "x", "One. Two. Three.",
+		                             "\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9" };
 	(void)state;
 	for (size_t t = 0; t < ARRAY_LEN(texts); t++) {
 		for (size_t i = 0; i < ARRAY_LEN(schemas); i++) {
@@ -205,13 +212,15 @@ static void test_fill_references_and_unions(void **state)
 	struct fixture x;
 	(void)state;
 	fixture_init(&x, str_from(contract));
-	json_t *v = fill(&x,
-			 "{\"$defs\":{\"Fee\":{\"type\":\"object\",\"properties\":{\"amount\":{\"type\":\"number\"}},\"required\":[\"amount\"]}},"
-			 "\"type\":\"object\",\"properties\":{\"fee\":{\"$ref\":\"#/$defs/Fee\"},"
-			 "\"note\":{\"anyOf\":[{\"type\":\"null\"},{\"type\":\"string\"}]},\"kind\":{\"const\":\"contract\"},"
-			 "\"both\":{\"allOf\":[{\"$ref\":\"#/$defs/Fee\"},{\"properties\":{\"title\":{\"type\":\"string\"}}}]},"
-			 "\"maybe\":{\"type\":[\"null\",\"integer\"]}}}",
-			 "");
+	json_t *v =
+	    fill(&x,
+	         "{\"$defs\":{\"Fee\":{\"type\":\"object\",\"properties\":{\"amount\":{\"type\":\"number\"}},"
+	         "\"required\":[\"amount\"]}},"
+	         "\"type\":\"object\",\"properties\":{\"fee\":{\"$ref\":\"#/$defs/Fee\"},"
+	         "\"note\":{\"anyOf\":[{\"type\":\"null\"},{\"type\":\"string\"}]},\"kind\":{\"const\":\"contract\"},"
+	         "\"both\":{\"allOf\":[{\"$ref\":\"#/$defs/Fee\"},{\"properties\":{\"title\":{\"type\":\"string\"}}}]},"
+	         "\"maybe\":{\"type\":[\"null\",\"integer\"]}}}",
+	         "");
 	assert_true(json_number_value(json_get(json_get(v, "fee"), "amount")) > 1250);
 	assert_true(json_is_string(json_get(v, "note")));
 	assert_text(v, "kind", "contract");
@@ -226,7 +235,8 @@ static void test_fill_circles_end(void **state)
 {
 	static const char *const schemas[] = {
 		"{\"$ref\":\"#\"}",
-		"{\"type\":\"object\",\"properties\":{\"a\":{\"$ref\":\"#\"},\"b\":{\"$ref\":\"#\"}},\"required\":[\"a\",\"b\"]}",
+		"{\"type\":\"object\",\"properties\":{\"a\":{\"$ref\":\"#\"},\"b\":{\"$ref\":\"#\"}},\"required\":["
+		"\"a\",\"b\"]}",
 		"{\"type\":\"array\",\"minItems\":1000,\"items\":{\"$ref\":\"#\"}}",
 		"{\"allOf\":[{\"$ref\":\"#\"},{\"$ref\":\"#\"}]}",
 		"{\"anyOf\":[{\"$ref\":\"#/anyOf/0\"}]}",
@@ -254,16 +264,19 @@ static void test_fill_licence(void **state)
 	arena_init(&a, 1u << 22);
 	assert_int_equal(file_read("/usr/share/common-licenses/Apache-2.0", 1u << 20, &a, &text, &err), 0);
 	fixture_init(&x, text);
-	json_t *v = fill_checked(&x, "{\"type\":\"object\",\"properties\":{\"title\":{\"type\":\"string\"},\"version\":{\"type\":\"string\"},"
-				     "\"summary\":{\"type\":\"string\"},\"duties\":{\"type\":\"array\",\"items\":{\"type\":\"string\"},"
-				     "\"minItems\":3},\"license_type\":{\"type\":\"string\",\"enum\":[\"GPL\",\"Apache\",\"MIT\"]}},"
-				     "\"required\":[\"title\",\"summary\",\"duties\"]}");
+	json_t *v = fill_checked(
+	    &x,
+	    "{\"type\":\"object\",\"properties\":{\"title\":{\"type\":\"string\"},\"version\":{\"type\":\"string\"},"
+	    "\"summary\":{\"type\":\"string\"},\"duties\":{\"type\":\"array\",\"items\":{\"type\":\"string\"},"
+	    "\"minItems\":3},\"license_type\":{\"type\":\"string\",\"enum\":[\"GPL\",\"Apache\",\"MIT\"]}},"
+	    "\"required\":[\"title\",\"summary\",\"duties\"]}");
 	assert_text(v, "title", "Apache License, Version 2.0, January 2004");
 	assert_text(v, "version", "2.0");
 	assert_text(v, "license_type", "Apache");
 	const json_t *duty;
 	size_t i;
-	json_array_foreach(json_get(v, "duties"), i, duty) {
+	json_array_foreach(json_get(v, "duties"), i, duty)
+	{
 		struct sentence s = { .text = json_str_of(duty) };
 		assert_true(sentence_is_duty(&s));
 	}
@@ -278,13 +291,15 @@ static void test_fill_licence(void **state)
 
 static void test_find_dates_amounts_addresses(void **state)
 {
-	struct str text = STR("On 2020-02-30, 1st May 1999, June 5, 2001 and July 2004 it cost $1,200.50, then 40% and 12 euros. See "
-			      "https://example.com/a, or mail a.b@example.org.");
+	struct str text =
+	    STR("On 2020-02-30, 1st May 1999, June 5, 2001 and July 2004 it cost $1,200.50, then 40% and 12 euros. See "
+	        "https://example.com/a, or mail a.b@example.org.");
 	struct found f;
 	(void)state;
 	struct str rest = text;
 	assert_true(find_date(&rest, &f) && f.year == 2020 && f.month == 2 && f.day == 29);
-	assert_true(find_date(&rest, &f) && f.year == 1999 && f.month == 5 && f.day == 1 && str_eq(f.text, STR("1st May 1999")));
+	assert_true(find_date(&rest, &f) && f.year == 1999 && f.month == 5 && f.day == 1 &&
+	            str_eq(f.text, STR("1st May 1999")));
 	assert_true(find_date(&rest, &f) && str_eq(f.text, STR("June 5, 2001")));
 	assert_true(find_date(&rest, &f) && str_eq(f.text, STR("July 2004")) && f.day == 1);
 	assert_false(find_date(&rest, &f));

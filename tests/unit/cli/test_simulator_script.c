@@ -28,8 +28,9 @@ static struct script *script_of(const char *json)
 
 static void test_script_longest_pattern_counts(void **state)
 {
-	struct script *s = script_of("{\"models\":{\"*\":{\"latency_ms\":1},\"gpt-*\":{\"latency_ms\":2},\"gpt-4*\":{\"latency_ms\":3},"
-				     "\"gpt-4o\":{\"latency_ms\":4}}}");
+	struct script *s = script_of(
+	    "{\"models\":{\"*\":{\"latency_ms\":1},\"gpt-*\":{\"latency_ms\":2},\"gpt-4*\":{\"latency_ms\":3},"
+	    "\"gpt-4o\":{\"latency_ms\":4}}}");
 	(void)state;
 	assert_int_equal(script_match(s, STR("gpt-4o"))->latency_ms, 4);
 	assert_int_equal(script_match(s, STR("gpt-4o-mini"))->latency_ms, 3);
@@ -49,7 +50,8 @@ static void test_glob(void **state)
 	assert_false(glob_matches(STR("a*b"), STR("abc")));
 	assert_false(glob_matches(STR(""), STR("a")));
 	/* Many stars stay cheap. */
-	assert_false(glob_matches(STR("*a*a*a*a*a*a*a*a*a*b"), STR("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")));
+	assert_false(glob_matches(STR("*a*a*a*a*a*a*a*a*a*b"),
+	                          STR("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")));
 }
 
 /* The statuses of the first n calls: 200, the status of a failure, or -1 for a fault of the connection. */
@@ -139,7 +141,8 @@ static void test_script_merge_keeps_what_it_does_not_name(void **state)
 {
 	struct err err;
 	int got[2];
-	struct script *s = script_of("{\"models\":{\"m\":{\"fail_first\":2,\"latency_ms\":5},\"n\":{\"latency_ms\":9}}}");
+	struct script *s =
+	    script_of("{\"models\":{\"m\":{\"fail_first\":2,\"latency_ms\":5},\"n\":{\"latency_ms\":9}}}");
 	(void)state;
 	decide(s, got, 1);
 	/* Another rule changes: the counter of m goes on. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Titles and summaries of real texts (Debian's licences): what is said stands in the document, and reads as something. */
+/* Titles and summaries of real texts (Debian's licences): what is said stands in the document, and reads as something.
+ */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -15,7 +16,7 @@
 #define LICENCES "/usr/share/common-licenses/"
 
 static const char *const licences[] = { "Apache-2.0", "Artistic", "BSD",      "CC0-1.0", "GFDL-1.3", "GPL-1",
-					"GPL-2",      "GPL-3",	  "LGPL-2.1", "LGPL-3",	 "MPL-1.1",  "MPL-2.0" };
+	                                "GPL-2",      "GPL-3",    "LGPL-2.1", "LGPL-3",  "MPL-1.1",  "MPL-2.0" };
 
 static struct str licence(struct arena *a, const char *name)
 {
@@ -103,8 +104,9 @@ static void test_summary_has_the_number_of_sentences(void **state)
 	size_t places[SUMMARY_MAX];
 	(void)state;
 	arena_init(&a, 1u << 24);
-	document_read(&d, &a, STR("Report\n\nThe bridge was closed in March for repairs. Traffic was sent over the old bridge. "
-				  "The repairs of the bridge must end before winter. Costs of the repairs rose by a third."));
+	document_read(&d, &a,
+	              STR("Report\n\nThe bridge was closed in March for repairs. Traffic was sent over the old bridge. "
+	                  "The repairs of the bridge must end before winter. Costs of the repairs rose by a third."));
 	assert_str(d.title, "Report");
 	assert_int_equal(d.nsentences, 4);
 	for (size_t n = 0; n <= 4; n++)
@@ -120,10 +122,11 @@ static void test_instruction_is_not_the_document(void **state)
 	} rows[] = {
 		{ "Summarise this in two sentences:\n\nHarbour rules\n\nShips must report their arrival to the master.",
 		  "Summarise this in two sentences:", "Harbour rules" },
-		{ "Please read the contract.\n\nDocument:\n\"\"\"\nHarbour rules\n\nShips must report arrivals.\n\"\"\"",
+		{ "Please read the contract.\n\nDocument:\n\"\"\"\nHarbour rules\n\nShips must report "
+		  "arrivals.\n\"\"\"",
 		  NULL, "Harbour rules" },
-		{ "Summarize: The quick brown fox jumps over the lazy dog.", "Summarize:",
-		  "The quick brown fox jumps over the lazy dog" },
+		{ "Summarize: The quick brown fox jumps over the lazy dog.",
+		  "Summarize:", "The quick brown fox jumps over the lazy dog" },
 		{ "tag:job_17 Harbour rules\n\nShips must report.", "", "Harbour rules" },
 		{ "What is the capital of France?", "", "What is the capital of France?" },
 		{ "", "", "" },
@@ -158,7 +161,8 @@ static void test_document_keeps_abbreviations_together(void **state)
 	struct document d;
 	(void)state;
 	arena_init(&a, 1u << 24);
-	document_read(&d, &a, STR("The firm Acme Inc. Europe sells tools, e.g. Hammers and saws. It also rents ladders out."));
+	document_read(&d, &a,
+	              STR("The firm Acme Inc. Europe sells tools, e.g. Hammers and saws. It also rents ladders out."));
 	assert_int_equal(d.nsentences, 2);
 	assert_str(d.sentences[1].text, "It also rents ladders out.");
 	arena_done(&a);
