@@ -47,8 +47,10 @@ struct db_cfg {
 
 struct db; /* opaque */
 
+/* Begins to connect at once. NULL when cfg->url is no connection string. */
 struct db *db_new(struct loop *l, const struct db_cfg *cfg);
-/* Fails what waits with -ERR_DRAINING, closes the connections, frees the db; on_closed may be NULL. */
+/* Fails what waits and what is in flight with -ERR_DRAINING (not before this returns), closes the connections, frees the db;
+ * on_closed may be NULL. */
 void db_free(struct db *db, void (*on_closed)(void *arg), void *arg);
 bool db_is_up(const struct db *db);  /* at least one connection is ready */
 size_t db_waiting(const struct db *db); /* queries not yet sent */
@@ -94,6 +96,19 @@ void db_array_time(struct db_array *a, int64_t wall_us);
 void db_array_null(struct db_array *a);
 void db_arg_array(struct db_args *a, const struct db_array *array);
 
+/* Private: what a db_query and a db_tx have in common, that is, what stands before one Sync. */
+struct db_work {
+	struct link link; /* in db->waiting, db->napping, conn->sent or db->finished */
+	struct db *db;
+	struct db_conn *conn; /* while sent */
+	struct timer nap;     /* before it is sent again */
+	uint64_t started_ms, sent_ns;
+	size_t answered;      /* statements of this try */
+	unsigned tries;
+	int state, rc;
+	bool is_tx, failed, cancel_asked, prepared_again;
+};
+
 /* --- one statement --- */
 struct db_query {
 	struct op op;                 /* completes with 0, -ERR_DATABASE, -ERR_DB_QUERY, -ERR_OVERLOADED, -ERR_CANCELED or -ERR_DRAINING */
@@ -104,19 +119,15 @@ struct db_query {
 	struct err err;
 	int64_t retry_ms;             /* how long to go on after lost connections; -1: for ever; 0: one try. Default 10,000 */
 	/* private */
-	struct link link;
-	struct db *db;
-	struct db_conn *conn;
-	struct db_tx *tx;
-	uint64_t started_ms, sent_ns;
-	int state;
-	bool cancel_asked;
+	struct db_work work;
+	bool preparing; /* in this try a Parse goes before it */
 };
 
 void db_query_init(struct db_query *q, const struct db_stmt *stmt);
 /* After completion: frees arguments and result; q can be init'ed again. Safe on a zeroed q. */
 void db_query_done(struct db_query *q);
-/* 0: started, one completion will come (to flow, or q->op.on_done when flow is NULL). Negative: none will. */
+/* 0: started, one completion will come (to flow, or q->op.on_done when flow is NULL). Negative: none will: -ERR_OVERLOADED,
+ * -ERR_DRAINING, or -ERR_TOO_LARGE when the arguments passed their maximum. */
 int db_query_start(struct db *db, struct db_query *q, struct flow *flow);
 
 /* --- several statements, one transaction --- */
@@ -125,13 +136,9 @@ struct db_tx {
 	struct db_query **queries; /* borrowed; each init'ed with its args by the caller; results are in them afterwards */
 	size_t n;
 	struct err err;
-	int64_t retry_ms;
+	int64_t retry_ms;          /* as db_query; the caller sets it */
 	/* private */
-	struct db *db;
-	struct link link;
-	uint64_t started_ms;
-	size_t answered;
-	int state;
+	struct db_work work;
 };
 int db_tx_start(struct db *db, struct db_tx *tx, struct flow *flow);
 
@@ -146,7 +153,8 @@ int64_t db_get_time(const struct db_query *q, int row, int col);   /* timestampt
 
 /* --- notifications (a connection of its own; never through a pooler) --- */
 struct db_listener;
-/* Reconnects by itself; on_lost tells that notices may have been missed (the caller polls once). cfg->url is the direct one. */
+/* Reconnects by itself; on_lost tells that notices may have been missed (the caller polls once): it is called each time listening
+ * begins, also the first. cfg->url is the direct one. NULL when it is no connection string. */
 struct db_listener *db_listen(struct loop *l, const struct db_cfg *cfg, const char *const *channels, size_t n,
                               void (*on_notice)(void *arg, struct str channel, struct str payload), void (*on_lost)(void *arg), void *arg);
 void db_listener_free(struct db_listener *ls);
