@@ -248,12 +248,17 @@ static void make_postgres(struct up *u)
 static enum flow_next give_up(struct up *u, int rc)
 {
 	if (rc != -ERR_CANCELED) {
-		if (!u->err.code)
-			u->err = u->children.err;
 		up_show_failure(&u->show, u->err.text);
 		u->exit_status = CLI_EXIT_FAILED;
 	}
 	return flow_jump(&u->flow, UP_STOP_SERVERS);
+}
+
+/* A wait for processes to be ready failed. */
+static enum flow_next children_failed(struct up *u, int rc)
+{
+	u->err = u->children.err;
+	return give_up(u, rc);
 }
 
 static enum flow_next start_postgres(struct flow *f)
@@ -272,7 +277,7 @@ static enum flow_next postgres_up(struct flow *f, int rc)
 {
 	struct up *u = up_of(f);
 	if (rc < 0)
-		return give_up(u, rc);
+		return children_failed(u, rc);
 	up_show_step(&u->show, "PostgreSQL", u->pg.is_new ? "a new cluster in %s/pg" : "the cluster in %s/pg", u->dir);
 	return FLOW_NEXT;
 }
@@ -319,7 +324,7 @@ static enum flow_next simulator_up(struct flow *f, int rc)
 {
 	struct up *u = up_of(f);
 	if (rc < 0)
-		return give_up(u, rc);
+		return children_failed(u, rc);
 	up_show_step(&u->show, "simulator", "%s", u->simulator_url);
 	return FLOW_NEXT;
 }
@@ -349,7 +354,7 @@ static enum flow_next servers_up(struct flow *f, int rc)
 {
 	struct up *u = up_of(f);
 	if (rc < 0)
-		return give_up(u, rc);
+		return children_failed(u, rc);
 	u->url = arena_strz(&u->arena, str_from(u->apis[0].url));
 	up_show_step(&u->show, "api", "%s%s", u->url, u->opt.apis > 1 ? ", several processes" : "");
 	up_show_step(&u->show, "worker", "asks %s", u->config.provider);

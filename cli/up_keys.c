@@ -7,6 +7,8 @@
  */
 #include "cli/up_keys.h"
 
+#include <unistd.h>
+
 #include "cli/key_store.h"
 #include "common/buf.h"
 #include "common/file.h"
@@ -85,7 +87,7 @@ int up_keys_prepare(const char *dir, const char *url, struct arena *a, struct up
 	_cleanup_(json_drop) json_t *kept = NULL;
 	struct str text;
 	bool changed = false;
-	int rc = file_read(path, FILE_MAX, a, &text, err);
+	int rc = access(path, F_OK) == 0 ? file_read(path, FILE_MAX, a, &text, err) : -ERR_NOT_FOUND;
 	if (rc < 0 && rc != -ERR_NOT_FOUND)
 		return rc;
 	if (rc >= 0)
