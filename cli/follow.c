@@ -13,6 +13,7 @@
 #include "common/clock.h"
 
 #define OUTAGE_MS      30000
+#define POLL_FIRST_MS  25 /* short batches feel instant; the pause doubles up to the two below */
 #define POLL_TTY_MS    200
 #define POLL_MS        1000
 #define LINE_MAX_BYTES ((size_t)64 << 20)
@@ -142,7 +143,7 @@ int follow_batch(const struct follow *f, struct str id, json_t **ret)
 	struct term t;
 	struct term_bar bar;
 	_cleanup_(buf_done) struct buf path;
-	uint64_t lost = UINT64_MAX;
+	uint64_t lost = UINT64_MAX, pause = POLL_FIRST_MS;
 	term_init(&t, stderr);
 	term_bar_init(&bar, &t, f->label);
 	buf_init(&path, 4096);
@@ -166,7 +167,8 @@ int follow_batch(const struct follow *f, struct str id, json_t **ret)
 			return rc;
 		if (rc == 0 && is_late(f))
 			return gave_up(f, id, "the time is over", CLI_EXIT_TIMEOUT);
-		client_sleep(f->client, t.tty ? POLL_TTY_MS : POLL_MS);
+		client_sleep(f->client, pause);
+		pause = MIN(pause * 2, (uint64_t)(t.tty ? POLL_TTY_MS : POLL_MS));
 	}
 }
 

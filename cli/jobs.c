@@ -118,7 +118,7 @@ static int list(struct client *c, const struct list_wish *w, struct arena *a)
 		term_table_print(&table, &term);
 	else if (!w->json)
 		fprintf(stderr, "no jobs\n");
-	if (more)
+	if (more && !w->json)
 		fprintf(stderr, "there are more: --limit %lld\n", (long long)w->limit * 10);
 	return CLI_EXIT_OK;
 }
@@ -209,25 +209,33 @@ static int show_main(int argc, char **argv)
 
 /* --- cancel, retry --- */
 
+static void print_state(const char *id, struct str status, bool is_cancel)
+{
+	struct term t;
+	struct arena a;
+	term_init(&t, stdout);
+	arena_init(&a, 65536);
+	bool too_late = is_cancel && !str_eq_z(status, "canceled") && !str_eq_z(status, "running");
+	printf("%s  %s" STR_FMT "%s%s\n", id, term_style(&t, term_status_style(status)), STR_ARG(term_safe(&a, status)),
+	       term_reset(&t), too_late ? "  (it had ended before)" : "");
+	arena_done(&a);
+}
+
 static int act_on_one(struct client *c, const char *command, const char *verb, const char *id, bool json)
 {
 	_cleanup_(buf_done) struct buf path;
 	struct client_answer a;
-	struct term t;
 	int rc = CLI_EXIT_OK;
+	bool is_cancel = strcmp(verb, "cancel") == 0;
 	buf_init(&path, 4096);
 	buf_printf(&path, "/v1/jobs/%s/%s", id, verb);
-	const struct client_request r = { .method = "POST",
-		                          .path = buf_str(&path),
-		                          .repeat = strcmp(verb, "cancel") == 0 };
-	term_init(&t, stdout);
+	const struct client_request r = { .method = "POST", .path = buf_str(&path), .repeat = is_cancel };
 	if (client_call(c, &r, &a))
 		rc = client_complain(c, command, &a);
 	else if (json)
 		show_json(stdout, a.body);
 	else
-		printf("%s  %s" STR_FMT "%s\n", id, term_style(&t, term_status_style(json_str(a.body, "status"))),
-		       STR_ARG(json_str(a.body, "status")), term_reset(&t));
+		print_state(id, json_str(a.body, "status"), is_cancel);
 	client_answer_done(&a);
 	return rc;
 }

@@ -11,10 +11,11 @@ def stamp(at):
 
 
 class FakeService:
-    """jobs run for `seconds`; `failures` is a list of (status, headers, body) that the next requests get; `seen` is what came."""
+    """jobs run for `seconds`; `failures` is what the next requests get: (status, code, detail[, param[, headers]]), status 0 for
+    a connection that is cut; `seen` is what came; `hold` bounds wait=N."""
 
     def __init__(self, seconds=0.0):
-        self.seconds, self.failures, self.seen = seconds, [], []
+        self.seconds, self.failures, self.seen, self.hold = seconds, [], [], 300
         self.jobs, self.batches, self.keys, self.lock = {}, {}, {}, threading.Lock()
         handler = type("Handler", (Handler,), {"service": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -87,6 +88,9 @@ class Handler(BaseHTTPRequestHandler):
         with s.lock:
             s.seen.append((self.command, self.path, dict(self.headers), body))
             failure = s.failures.pop(0) if s.failures else None
+        if failure and failure[0] == 0:
+            self.close_connection = True  # as a process that ends
+            return None
         if failure:
             return self.problem(failure[0], failure[1], failure[2], failure[3] if len(failure) > 3 else None,
                                 failure[4] if len(failure) > 4 else ())
@@ -134,7 +138,7 @@ class Handler(BaseHTTPRequestHandler):
             lines = [dict(s.view(s.jobs[i]), index=n) for n, i in enumerate(thing["jobs"])]
             return self.answer(200, "".join(json.dumps(v) + "\n" for v in lines).encode(), "application/x-ndjson")
         if "wait=" in query:
-            end = time.time() + float(query.split("wait=")[1])
+            end = time.time() + min(float(query.split("wait=")[1]), s.hold)
             while time.time() < end and s.view(thing)["status"] == "running":
                 time.sleep(0.01)
         self.answer(200, s.view(thing) if is_job else s.batch_view(thing))

@@ -46,6 +46,13 @@ def bodies(service):
     return [json.loads(b) for method, path, headers, b in service.seen if (method, path) == ("POST", "/v1/jobs")]
 
 
+def wait_for_poll(service):
+    deadline = time.time() + 20
+    while not any("wait=" in path for method, path, headers, body in service.seen):
+        assert time.time() < deadline
+        time.sleep(0.01)
+
+
 def test_a_prompt_is_one_job_and_its_answer_is_printed(cli, service):
     p = cli("submit", "--prompt", "Name three", "--route", "fast", "--max-tokens", "9", "--priority", "2", "--metadata", "a=b=c",
             "--webhook", "https://h/x", "--wait")
@@ -121,6 +128,23 @@ def test_overload_is_waited_out_with_the_same_key(cli, service):
     assert len(service.seen) == 3 and len(keys) == 1 and len(service.jobs) == 1
 
 
+def test_a_lost_answer_is_asked_for_again_and_makes_one_job(cli, service):
+    service.seconds = 0.2
+    service.failures += [(503, "draining", "ends", None, [("Retry-After", "0")]), (0,), (0,)]
+    assert "echo" in cli("submit", "--prompt", "x", "--wait").stdout
+    assert len(service.jobs) == 1
+
+
+def test_a_service_that_restarts_is_waited_for(cli, service):
+    service.seconds, service.hold = 2, 0.05
+    job = cli("submit", "--prompt", "x").stdout.strip()
+    p = cli.start("watch", job)
+    wait_for_poll(service)
+    service.failures += [(0,)] * 3 + [(503, "draining", "ends", None, [("Retry-After", "0")])]
+    out, err = p.communicate(timeout=30)
+    assert p.returncode == OK and not service.failures and "succeeded" in out, err
+
+
 def test_a_given_idempotency_key_makes_no_second_job(cli, service):
     one, two = (cli("submit", "--prompt", "x", "--idempotency-key", "k1").stdout for _ in range(2))
     assert one == two and len(service.jobs) == 1
@@ -162,10 +186,7 @@ def test_ctrl_c_ends_the_watching_only(cli, service):
     service.seconds = 30
     p = cli.start("submit", "--prompt", "x", "--watch")
     assert p.stdout.readline().startswith("job_")
-    deadline = time.time() + 20
-    while not any("wait=" in path for method, path, headers, body in service.seen):
-        assert time.time() < deadline
-        time.sleep(0.01)
+    wait_for_poll(service)
     p.send_signal(signal.SIGINT)
     out, err = p.communicate(timeout=20)
     assert p.returncode == FAILED and "interrupted; it goes on without us: millrace watch job_" in err
