@@ -157,7 +157,8 @@ static void on_notices_lost(void *arg)
 	waiters_hint(api->waiters);
 }
 
-static void open_database(struct api *api)
+/* False: the URL cannot be one. */
+static bool open_database(struct api *api)
 {
 	static const char *const channels[] = { "millrace_done" };
 	const struct conf *c = conf_now();
@@ -172,6 +173,8 @@ static void open_database(struct api *api)
 		.deadline_ms = (int)c->database_deadline_ms,
 	};
 	api->db = db_new(&api->loop, &cfg);
+	if (!api->db)
+		return false;
 	db_on_change(api->db, on_db_change, api);
 	bool has_direct = c->database_listen_url[0] != '\0';
 	if (c->queue_notify && (has_direct || !c->database_pooler)) {
@@ -180,6 +183,7 @@ static void open_database(struct api *api)
 		cfg.pooler = false;
 		api->listener = db_listen(&api->loop, &cfg, channels, ARRAY_LEN(channels), on_notice, on_notices_lost, api);
 	}
+	return true;
 }
 
 static void open_parts(struct api *api)
@@ -211,21 +215,27 @@ static int serve(struct api *api)
 {
 	struct err err = { 0 };
 	struct http_limits limits;
+	if (!open_database(api)) {
+		log_event(LOG_ERROR, "bad_database_url", "database.url is no connection string", LOG_END);
+		return 1;
+	}
+	open_parts(api);
+	timer_init(&api->ready_timer, &api->loop, on_ready_timer);
+	timer_init(&api->grace_timer, &api->loop, on_grace_over);
 	api_limits(&limits);
 	int rc = http_server_start(&api->loop, api->listen, /* reuse_port= */ true, &limits, &request_handler, api, &api->server, &err);
 	if (rc < 0) {
 		log_event(LOG_ERROR, "listen_failed", err.text, LOG_Z("listen", api->listen), LOG_END);
-		return 1;
+		api->exit_status = 1;
+		api->stopping = true;
+		on_server_closed(api);
+	} else {
+		timer_start(&api->ready_timer, 0);
+		signal(SIGPIPE, SIG_IGN);
+		if (loop_on_signal(&api->loop, SIGTERM, on_stop_signal, api) < 0 || loop_on_signal(&api->loop, SIGINT, on_stop_signal, api) < 0 ||
+		    loop_on_signal(&api->loop, SIGHUP, api_on_reload, api) < 0)
+			log_event(LOG_ERROR, "signal_failed", "a signal cannot be watched", LOG_END);
 	}
-	open_parts(api);
-	open_database(api);
-	timer_init(&api->ready_timer, &api->loop, on_ready_timer);
-	timer_init(&api->grace_timer, &api->loop, on_grace_over);
-	timer_start(&api->ready_timer, 0);
-	signal(SIGPIPE, SIG_IGN);
-	if (loop_on_signal(&api->loop, SIGTERM, on_stop_signal, api) < 0 || loop_on_signal(&api->loop, SIGINT, on_stop_signal, api) < 0 ||
-	    loop_on_signal(&api->loop, SIGHUP, api_on_reload, api) < 0)
-		log_event(LOG_ERROR, "signal_failed", "a signal cannot be watched", LOG_END);
 	loop_run(&api->loop);
 	close_parts(api);
 	log_event(LOG_INFO, "stopped", "the api has ended", LOG_END);

@@ -8,6 +8,7 @@
 
 #include "api/jobs.h"
 #include "api/router.h"
+#include "common/buf.h"
 
 #define HEX "0123456789abcdef0123456789abcdef"
 
