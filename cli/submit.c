@@ -178,6 +178,27 @@ static int run(const struct submit *s, const struct cli_args *args)
 	return rc;
 }
 
+/* What the command line must hold, and what excludes each other. */
+static int check_wish(const struct submit_wish *w, const struct cli_args *args)
+{
+	if (args->n == 0 && !w->prompt)
+		return cli_usage_error("submit", "nothing to submit: give --prompt, files, or - for standard input");
+	if (w->route && w->model)
+		return cli_usage_error("submit", "--route and --model exclude each other");
+	return CLI_EXIT_OK;
+}
+
+static const char submit_details[] =
+    "Images (png, jpg, webp, gif) and PDFs are sent as such, other files as text. An NDJSON "
+    "file holds one job a line,\n"
+    "as POST /v1/jobs takes it. Without --watch, --wait or --output it returns as soon as the "
+    "jobs are safe.\n\n"
+    "Examples:\n"
+    "  millrace submit --prompt 'Name three rivers' --wait\n"
+    "  millrace submit invoices/*.txt --prompt 'Extract the total' --schema total.json --output "
+    "totals.ndjson\n"
+    "  git diff | millrace submit - --prompt 'Review this change' --wait";
+
 int submit_main(int argc, char **argv)
 {
 	struct submit s = { .wish = { .max_tokens = -1, .priority = -1 } };
@@ -247,15 +268,7 @@ int submit_main(int argc, char **argv)
 		.name = "submit",
 		.usage = "[FILE|PATTERN|-|FILE.ndjson]… [options]",
 		.summary = "Submits jobs: --prompt alone is one job, each file becomes one, several files one batch.",
-		.details = "Images (png, jpg, webp, gif) and PDFs are sent as such, other files as text. An NDJSON "
-		           "file holds one job a line,\n"
-		           "as POST /v1/jobs takes it. Without --watch, --wait or --output it returns as soon as the "
-		           "jobs are safe.\n\n"
-		           "Examples:\n"
-		           "  millrace submit --prompt 'Name three rivers' --wait\n"
-		           "  millrace submit invoices/*.txt --prompt 'Extract the total' --schema total.json --output "
-		           "totals.ndjson\n"
-		           "  git diff | millrace submit - --prompt 'Review this change' --wait",
+		.details = submit_details,
 		.options = options,
 		.max_args = SIZE_MAX,
 	};
@@ -263,9 +276,6 @@ int submit_main(int argc, char **argv)
 	int rc;
 	if (!cli_parse(&cmd, argc, argv, &args, &rc))
 		return rc;
-	if (args.n == 0 && !w->prompt)
-		return cli_usage_error("submit", "nothing to submit: give --prompt, files, or - for standard input");
-	if (w->route && w->model)
-		return cli_usage_error("submit", "--route and --model exclude each other");
-	return run(&s, &args);
+	rc = check_wish(w, &args);
+	return rc ? rc : run(&s, &args);
 }

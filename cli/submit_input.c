@@ -169,7 +169,8 @@ static int add_job(const struct submit_wish *w, json_t *template, const char *na
 	json_t *messages = json_get(json_get(job, "request"), "messages"), *metadata = json_get(job, "metadata");
 	if (name && w->prompt)
 		json_array_append_new(messages, message("system", json_from_str(str_from(w->prompt))));
-	json_array_append_new(messages, message("user", type ? binary_content(name, type, text) : json_from_str(text)));
+	json_array_append_new(messages,
+	                      message("user", name && type ? binary_content(name, type, text) : json_from_str(text)));
 	if (name && strcmp(name, "-") != 0 && !json_get(metadata, "file"))
 		json_set_str(metadata, "file", str_utf8_prefix(str_from(name), 500));
 	if (body->jobs)

@@ -190,7 +190,7 @@ static int add_escaped(struct buf *b, unsigned char c)
 		return buf_add(b, "\xEF\xBF\xBD", 3);
 	if (c == '"' || c == '\\')
 		return buf_add(b, (char[]){ '\\', (char)c }, 2);
-	if (short_form[c])
+	if (c < 0x20 && short_form[c])
 		return buf_add(b, (char[]){ '\\', short_form[c] }, 2);
 	return buf_add(b, (char[]){ '\\', 'u', '0', '0', hex[c >> 4], hex[c & 15] }, 6);
 }
