@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- Accepts many single jobs in one transaction: idempotency keys, jobs, bodies, and places in the queue.
 -- Safe to send again with the same ids: a job that is there already is not written twice, nor queued twice.
 -- Returns the ids that were written. An id that is missing was written by an earlier sending of the same statement, or its

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- How many waiting jobs stand before one in its lane, counted up to $5, and how many jobs all live workers ended in the last minute.
 -- Over all buckets and tenants, as the claim is. $1 lane $2 priority $3 pass $4 job $5 most.
 select (select count(*) from (

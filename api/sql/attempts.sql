@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- The audit of one job: every upstream call. $1 bucket $2 id $3 tenant.
 select a.number, a.token, a.target, a.started_at, a.first_token_ms, a.total_ms, a.http_status, a.code, a.message, a.next, a.flags,
 	a.input_tokens, a.cached_input_tokens, a.output_tokens, a.cost_nanousd, a.price_input, a.price_cached_input, a.price_output

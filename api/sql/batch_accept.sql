@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- Opens a batch: the first statement of the transaction whose others are batch_accept_jobs. With a key that belongs to another
 -- submission nothing is written, and the statements that follow find no batch and write nothing either.
 -- Safe to send again with the same id. Returns the id when the batch was written just now.

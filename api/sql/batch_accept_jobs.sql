@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- Some jobs of a batch that this transaction opened (see batch_accept). All share the batch's bucket.
 -- $1 bucket $2 batch id $3 tenant; columns: $4 id $5 index $6 kind $7 priority $8 lane $9 route $10 user $11 metadata $12 run_at
 -- $13 expires_at $14 webhook URL $15 body $16 pass $17 counted from $18 max_attempts; $19 default deadline in ms.

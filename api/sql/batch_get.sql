@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- One batch with what was not folded into its counts yet. $1 bucket $2 id $3 tenant.
 select b.id, b.total, b.errors, b.error_count, b.created_at, b.finished_at, b.cancel_requested_at, b.webhook_url,
 	(b.succeeded + d.succeeded)::int4 as succeeded, (b.failed + d.failed)::int4 as failed, (b.canceled + d.canceled)::int4 as canceled,

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- A page of a tenant's batches over all buckets, newest first, with the columns of batch_get. $1 tenant $2 after this id (or NULL) $3 limit.
 select b.id, b.total, b.errors, b.error_count, b.created_at, b.finished_at, b.cancel_requested_at, b.webhook_url,
 	(b.succeeded + d.succeeded)::int4 as succeeded, (b.failed + d.failed)::int4 as failed, (b.canceled + d.canceled)::int4 as canceled,

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- A page of a batch's jobs in input order, with the columns of job_get: those after line $4, at most $5, and no more than some 4 MiB of
 -- results (one line always comes). $6: also those that have not ended. $1 bucket $2 batch $3 tenant.
 select page.* from (

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- A new attempt series for the jobs of a batch that ended without success, among the $5 that follow line $4: as retry.sql, for many. The
 -- batch is open again, and no longer canceled. $1 bucket $2 batch $3 tenant $6 deadline in ms.
 -- Returns the last line looked at (NULL: there was none, all is done) and how many jobs went back into the queue.

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- Cancels one job: a waiting one ends here, a running one is marked for its worker. No row: it was neither waiting nor running when this
 -- statement looked (ended, or between two tables: the caller reads it and may ask again). $1 bucket $2 id $3 tenant.
 with r as (

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- Which of these jobs have ended and were not put back into the queue since. $1 bucket $2 id $3 tenant.
 select n.job_id
 from unnest($1::int4[], $2::uuid[], $3::int8[]) as n(bucket, job_id, tenant_id)

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- Publishes how much virtual time this process gave to its tenants ($2 tenant $3 lane $4 priority $5 work so far; $1 this process)
 -- and returns the others' counts for the same ones. Processes that fell silent ($6 seconds) are left out.
 with mine as (

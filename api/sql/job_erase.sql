@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- Erases what a job said and was answered, and keeps its accounting. $1 bucket $2 id $3 tenant. One row when the job exists: whether
 -- it is live, in which case nothing was erased.
 with j as (

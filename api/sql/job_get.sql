@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- All of one job, from whichever table it stands in. $1 bucket $2 id $3 tenant.
 select j.id, j.kind, j.route, j.batch_id, j.batch_index, j.priority, j.metadata, j.user_ref, j.created_at, j.run_at, j.expires_at, j.max_attempts,
 	j.webhook_url,

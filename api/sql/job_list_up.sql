@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- A page of a tenant's jobs over all buckets, oldest first, with the columns of job_get but without results. A condition that is NULL is not asked for.
 -- $1 tenant $2 after this id $3 limit $4 status $5 batch $6 route $7 user $8 created after $9 created before $10 metadata keys $11 their values.
 -- The bounds on the id let partitions be left out; a day is allowed between the clocks of the database and of who made the id.

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- The ids of lanes by name, made when new. $1 names.
 with made as (
 	insert into lane (name) select distinct n from unnest($1::text[]) as n order by n

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- A new attempt series for one ended job that did not succeed: back into the queue with a new deadline. The primary key of retry lets only one of
 -- several through per outcome. Its batch is open again. $1 bucket $2 id $3 tenant $4 deadline in ms. No row: it is not in a state to be retried, or has just been.
 with last as (

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- Writes attempts of jobs that go on (a retry follows in the same lease), so that a crash does not lose what was paid for, and
 -- keeps the count of attempts on the lease. Safe to send again. Returns the places (from 1) of the jobs
 -- whose lease still carries the token.

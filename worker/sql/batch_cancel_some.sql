@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- Cancels up to $3 jobs of a batch that is canceling: waiting ones end, running ones are marked. $1 bucket $2 batch. Returns how many
 -- waiting ones ended now; the caller repeats until there are none left.
 with r as (

@@ -1,2 +1,3 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- Batches whose cancel was asked for and that have not ended: an api process that died in the middle leaves them so. At most $1.
 select bucket, id from batch where cancel_requested_at is not null and finished_at is null order by id limit $1::int4

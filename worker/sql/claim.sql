@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- Takes up to $4 jobs of one lane and priority in fair order, from virtual time $3 on, and leases them to worker $5 as its claim number $6.
 -- Sent again after a lost answer it returns what it took the first time. A worker that was declared dead gets nothing ($7: lease in ms).
 -- The inner select is fenced by an array of ctids: otherwise the planner may lock more rows than the limit.

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- How much waits and runs. A long queue is estimated from the planner's statistics: counting it would cost more than it tells.
 select case when (select reltuples from pg_class where oid = 'ready'::regclass) > 100000
 		then (select reltuples from pg_class where oid = 'ready'::regclass)::int8 else (select count(*) from ready) end as queued,

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- Ends waiting jobs whose deadline has passed, at most $1 from each table. Returns how many.
 with r as (
 	delete from ready where ctid = any (array(

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- Raises the floors of lanes that claims have moved past; never lowers one. $1 lane $2 priority $3 floor. Returns all floors.
 with mine as (
 	insert into lane_floor as f (lane, priority, floor)

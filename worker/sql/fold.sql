@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- Adds what outcomes did to batches ($1 rows at most) to the batches' counts; the one statement that brings a batch to its end also
 -- writes its webhook delivery. Two at the same time take different rows, and the second waits for the first's count.
 with d as (

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- Gives leased jobs back to the queue, with the attempts made so far: at once (run_at NULL) or parked until a time. Only where the
 -- lease still carries the token. Returns per job whether it was done now; a job that is not there was given back by an earlier
 -- sending, or its lease was lost: to the worker both mean that it is not its job any more.

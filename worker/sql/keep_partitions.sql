@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- Makes the partitions of the next weeks and drops those that are older than $1 (bodies) and $2 (audit), in ms. One process at a
 -- time; the others skip.
 select case when pg_try_advisory_xact_lock(7305, 1) then

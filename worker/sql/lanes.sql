@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- Every lane and priority in which something waits, with its first pass: a loose scan of the index, one step for each.
 -- Starts from the beginning, so it also finds jobs that stand before the floor.
 with recursive head as (

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- Moves parked jobs whose time has come into the queue, at most $1. Returns lane and priority of each (to claim from) .
 with due as (
 	delete from parked where ctid = any (array(

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- Deletes what has served: expired idempotency keys ($1 at most), workers that went a day ago and hold nothing, and fairness counts of
 -- api processes that have been silent for ten minutes.
 with keys as (

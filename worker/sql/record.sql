@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- Ends jobs: for each whose lease still carries the token, deletes the lease and writes outcome, result, attempts, batch count and
 -- webhook delivery, all in this one statement. Returns per job (its place in the arrays, from 1) whether it was written now (done), or by an earlier sending of this
 -- same statement (already); neither: the lease was lost, and nothing was written for it.

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- Takes back the jobs of workers that have been silent for the lease time ($1 ms) and declares those workers dead; at most $2 jobs.
 -- Each goes back to the queue with one interruption more, or ends: canceled when that was asked for, failed (poison) after $3
 -- interruptions, expired past its deadline. The interrupted call's cost is unknown, and is recorded as an attempt of unknown cost.

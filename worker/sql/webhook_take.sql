@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- Takes up to $1 due deliveries for a try: each gets a new token and comes due again after $2 ms, should this worker vanish. Comes back with all that
 -- the body tells.
 with due as (

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- Keeps one try and sets what comes next, where the delivery still carries the token. $1 bucket $2 id $3 token $4 number of the try
 -- $5 state (0 pending, 1 delivered, 2 dead) $6 ms until the next try (NULL: none) $7 duration in ms $8 HTTP status $9 error $10 response.
 with held as (
