@@ -51,3 +51,18 @@ def test_a_stopped_process_goes_on(workdir):
     process.cont()
     assert process.wait(5) == 0
     process.close()
+
+
+def test_a_job_goes_through_the_stack(make_stack):
+    stack = make_stack(apis=2, workers=2)
+    first = stack.submit("hello", api=1)
+    done = stack.wait_for(first["id"])
+    assert done["result"]["choices"][0]["message"]["content"]
+    assert stack.sql("SELECT count(*) FROM outcome") == [(1,)]
+    url = stack.url
+    assert stack.apis[0].restart().url == url
+    stack.workers[0].kill()
+    stack.workers[1].kill()
+    waiting = stack.submit("hello again")
+    stack.workers[1].start()
+    assert stack.wait_for(waiting["id"])["status"] == "succeeded"

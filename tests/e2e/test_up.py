@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from proc import BIN, RUN_VARIABLE, Process, free_port, is_alive, processes_of_run, wait_until
-from stack import Http, sql
+from stack import Http, Simulator, sql
 
 
 class Up(Process):
@@ -185,6 +185,56 @@ def test_a_taken_port(make_up):
         assert f"127.0.0.1:{port} is taken" in up.log()
         assert not up.processes()
         up.expect_bad_end = True
+
+
+def test_without_a_wish_the_next_free_port_is_taken(make_up):
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            taken.bind(("127.0.0.1", 8080))
+            taken.listen()
+        except OSError:
+            pass  # somebody else has it: just as well
+        up = make_up(listen=False).start()
+        assert 8080 < urlsplit(up.ready["url"]).port <= 8180
+        assert up.http().get("/healthz").status == 200
+
+
+def test_a_second_signal_does_not_wait(make_up):
+    up = make_up().start()
+    frozen = up.ready["pids"]["worker"][0]
+    os.kill(frozen, signal.SIGSTOP)
+    up.signal(signal.SIGTERM)
+    up.wait_log('"msg":"stopping"')
+    wait_until(lambda: not is_alive(up.ready["pids"]["api"][0]), 15, "the end of the api")
+    assert up.is_running() and is_alive(frozen)
+    assert up.term() == 0
+    assert not is_alive(frozen)
+    assert not up.processes()
+
+
+def test_sighup_goes_on_to_api_and_worker(make_up):
+    up = make_up().start()
+    up.signal(signal.SIGHUP)
+    for process in ("api", "worker"):
+        wait_until(lambda: any(e.get("process") == process and "reload" in e.get("event", "") for e in up.log_events()),
+                   15, f"the reload of the {process}")  # noqa: B023
+    assert up.is_running()
+
+
+def test_a_server_named_by_the_environment_is_used(make_up, workdir):
+    simulator = Simulator(workdir).start()
+    try:
+        up = make_up(env={"MILLRACE_BASE_URL": simulator.base_url, "MILLRACE_MODEL": "sim-extract",
+                          "MILLRACE_API_KEY_UPSTREAM": "sk-simulator"}).start()
+        assert up.ready["simulator_url"] is None and up.ready["pids"]["simulator"] is None
+        body = {"request": {"messages": [{"role": "user", "content": "Say hello"}]}}
+        job = up.http().post("/v1/jobs?wait=20", body).json
+        assert job["status"] == "succeeded", job
+        assert job["served_by"]["target"] == "upstream"
+        assert job["cost"]["usd"] is None  # its price is unknown, not zero
+    finally:
+        simulator.close()
 
 
 def test_a_mistake_in_the_configuration_is_said(make_up, workdir):
