@@ -6,6 +6,7 @@
  */
 #include "cli/follow.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "cli/exit.h"
@@ -178,14 +179,21 @@ struct results {
 	const struct term *term;
 	FILE *out;
 	struct buf line; /* the start of a line whose rest has not come */
+	int error;       /* errno of a failed write */
 };
+
+static int write_failed(struct results *r)
+{
+	r->error = errno;
+	return -ERR_IO;
+}
 
 static int on_line(struct results *r, struct str text)
 {
 	if (str_trim(text).n == 0)
 		return 0;
 	if (!r->term)
-		return fwrite(text.p, 1, text.n, r->out) == text.n && fputc('\n', r->out) != EOF ? 0 : -ERR_IO;
+		return fwrite(text.p, 1, text.n, r->out) == text.n && fputc('\n', r->out) != EOF ? 0 : write_failed(r);
 	_cleanup_(json_drop) json_t *job = json_parse(text, NULL);
 	if (!job)
 		return -ERR_BAD_JSON;
@@ -227,10 +235,12 @@ int follow_results(struct client *c, const char *command, struct str batch_id, c
 	if (rc == 0)
 		rc = on_line(&results, buf_str(&results.line));
 	if (rc == 0 && fflush(out))
-		rc = -ERR_IO;
+		rc = write_failed(&results);
 	buf_done(&results.line);
 	int status = CLI_EXIT_OK;
-	if (rc == -ERR_IO || rc == -ERR_BAD_JSON) {
+	if (results.error == EPIPE) {
+		status = CLI_EXIT_FAILED; /* `… | head` has what it wanted: nothing to say */
+	} else if (rc == -ERR_IO || rc == -ERR_BAD_JSON) {
 		fprintf(stderr, "millrace %s: %s\n", command,
 		        rc == -ERR_IO ? "writing the results failed" : "the results are not JSON");
 		status = CLI_EXIT_FAILED;

@@ -102,10 +102,10 @@ static void say_submitted(const struct submit *s, const json_t *object, bool is_
 		show_json(stdout, object);
 	fflush(stdout);
 	fprintf(stderr, "%ssubmitted ", term_style(&errors, TERM_DIM));
-	if (is_batch)
-		fprintf(stderr, "%lld jobs", (long long)json_i64(object, "total", 0));
-	else
-		fprintf(stderr, "1 job");
+	_cleanup_(buf_done) struct buf count;
+	buf_init(&count, 64);
+	term_count(&count, is_batch ? json_i64(object, "total", 0) : 1);
+	fprintf(stderr, STR_FMT " job%s", STR_ARG(buf_str(&count)), str_eq_z(buf_str(&count), "1") ? "" : "s");
 	if (!id_on_stdout)
 		fprintf(stderr, " as " STR_FMT, STR_ARG(id));
 	fprintf(stderr, "\nidempotency key %s\n", key);

@@ -182,6 +182,16 @@ def test_jobs_and_batches_can_be_shown_canceled_and_retried(cli, service, workdi
     cli("jobs", "cancel", "../x", want=USAGE)
 
 
+def test_a_reader_that_has_enough_is_no_failure_to_talk_about(cli, service, workdir):
+    (workdir / "j.ndjson").write_text('{"request":{"messages":[{"content":"%s"}]}}\n' % ("x" * 1000) * 300)
+    batch = cli("submit", "j.ndjson").stdout.strip()
+    p = cli.start("batch", "results", batch)
+    assert json.loads(p.stdout.readline())["index"] == 0
+    p.stdout.close()
+    assert p.wait(timeout=20) in (FAILED, -signal.SIGPIPE) and p.stderr.read() == ""
+    p.stderr.close()
+
+
 def test_ctrl_c_ends_the_watching_only(cli, service):
     service.seconds = 30
     p = cli.start("submit", "--prompt", "x", "--watch")
