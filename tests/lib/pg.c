@@ -214,6 +214,16 @@ void pg_test_sql(const char *sql)
 	run(url, sql);
 }
 
+void pg_test_terminate(void)
+{
+	pg_test_sql("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()");
+}
+
+const char *pg_test_socket_dir(void)
+{
+	return dir;
+}
+
 int64_t pg_test_number(const char *sql)
 {
 	struct err err;

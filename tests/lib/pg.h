@@ -10,9 +10,12 @@
 
 /* A connection string to a new, empty database; valid until the next call. */
 const char *pg_test_url(void);
-/* The same for a host list, application and so on: the database of the last pg_test_url with more settings ("key=value …"). */
+/* The database of the last pg_test_url with more settings, which win ("key=value …"). Only of our own cluster. */
 const char *pg_test_url_with(const char *settings);
 bool pg_test_owns_cluster(void);
+const char *pg_test_socket_dir(void);
+/* Ends all other sessions in the last database. */
+void pg_test_terminate(void);
 /* As `pg_ctl restart -m immediate`, in two halves: as in a crash, then wait until it takes connections. */
 void pg_test_crash(void);
 void pg_test_start(void);
