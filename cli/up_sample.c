@@ -40,11 +40,13 @@ static const char instruction[] =
 
 static const char schema[] =
     "{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"document\",\"strict\":true,\"schema\":{\"type\":\"object\","
-    "\"properties\":{\"title\":{\"type\":\"string\"},\"duties\":{\"type\":\"array\",\"items\":{\"type\":\"object\","
-    "\"properties\":{\"party\":{\"type\":\"string\"},\"duty\":{\"type\":\"string\"}},\"required\":[\"party\",\"duty\"],"
-    "\"additionalProperties\":false}},\"summary\":{\"type\":\"string\"}},\"required\":[\"title\",\"duties\","
-    "\"summary\"],"
-    "\"additionalProperties\":false}}}";
+    "\"properties\":{\"title\":{\"type\":\"string\",\"description\":\"The document's own title\"},"
+    "\"duties\":{\"type\":\"array\",\"description\":\"The most important duties, at most "
+    "five\",\"items\":{\"type\":\"object\","
+    "\"properties\":{\"party\":{\"type\":\"string\",\"description\":\"Who has the duty\"},"
+    "\"duty\":{\"type\":\"string\",\"description\":\"What must be done\"}},\"required\":[\"party\",\"duty\"],"
+    "\"additionalProperties\":false}},\"summary\":{\"type\":\"string\",\"description\":\"Exactly three sentences\"}},"
+    "\"required\":[\"title\",\"duties\",\"summary\"],\"additionalProperties\":false}}}";
 
 struct document {
 	const char *name, *path;

@@ -140,7 +140,8 @@ class PgHandle:
 def create_key(url, name, tenant="default", admin=False):
     """A new API key, by the program's own command."""
     argv = [BIN, "key", "create", "--database-url", url, "--tenant", tenant, "--name", name]
-    done = subprocess.run(argv + (["--admin"] if admin else []), check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(argv + (["--admin"] if admin else []), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     return next(word for word in done.stdout.split() if word.startswith("mr_"))
 
 
