@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The pool: work waits in one bounded queue, goes to the connection with the fewest statements in flight, and is completed when its
- * answer is certain. work_move's callers are the only ones that change a work's state.
+ * The pool: work waits in one bounded queue, goes to the connection with the fewest statements in flight, and is
+ * completed when its answer is certain. All moves of a work are here, except to and from SENT (db_conn.c).
  *
- * What can go wrong: a try ends without a certain answer (db_conn.c says -ERR_DATABASE): the same work naps, with jitter, and is
- * sent again until its retry_ms have passed. The head of a connection gets no answer for deadline_ms: the connection is ended.
- * Nothing is up: work waits for its retry_ms, or with retry_ms 0 until the next attempt to connect has failed.
+ * What can go wrong: a try ends without a certain answer (db_conn.c says -ERR_DATABASE): the same work naps, with
+ * jitter, and is sent again until its retry_ms have passed. The head of a connection gets no answer for deadline_ms:
+ * the connection is ended. Nothing is up: work waits for its retry_ms, or with retry_ms 0 until the next attempt to
+ * connect has failed.
  *
- * Completions never come from inside a start, a send or db_free: finished work is put on a list, and the end of the event (or
- * the loop's next turn) completes it. So callbacks may start, cancel and free whatever they like; the db's memory stays until
- * libuv has let go of its last handle.
+ * Completions never come from inside a start, a send or db_free: finished work is put on a list, and the end of the
+ * event (or the loop's next turn) completes it. So callbacks may start, cancel and free whatever they like; the db's
+ * memory stays until libuv has let go of its last handle.
  */
 #include "common/db.h"
 
@@ -20,10 +21,10 @@
 #include "common/clock.h"
 #include "common/db_conn.h"
 
-#define SWEEP_MS 50
-#define NAP_MIN_MS 10
-#define NAP_MAX_MS 500
-#define ARGS_MAX_BYTES ((size_t)256 << 20)
+#define SWEEP_MS         50
+#define NAP_MIN_MS       10
+#define NAP_MAX_MS       500
+#define ARGS_MAX_BYTES   ((size_t)256 << 20)
 #define RETRY_DEFAULT_MS 10000
 
 /* --- work --- */
@@ -64,11 +65,13 @@ static bool work_is_expired(struct db_work *w)
 	return retry >= 0 && loop_now_ms(w->db->loop) - w->started_ms >= (uint64_t)retry;
 }
 
-/* A work that is not sent changes its list; db_conn.c moves it to SENT and out of it. */
+/* Puts a work on the list of its new state; db_conn.c has taken it off its own. */
 static void work_move(struct db_work *w, enum db_work_state state)
 {
 	struct db *db = w->db;
-	struct list *lists[] = { [DB_WORK_WAITING] = &db->waiting, [DB_WORK_NAPPING] = &db->napping, [DB_WORK_FINISHED] = &db->finished };
+	struct list *lists[] = {
+		[DB_WORK_WAITING] = &db->waiting, [DB_WORK_NAPPING] = &db->napping, [DB_WORK_FINISHED] = &db->finished
+	};
 	assert(w->state != DB_WORK_FINISHED && state != DB_WORK_SENT && state != DB_WORK_NEW);
 	if (w->state == DB_WORK_WAITING || w->state == DB_WORK_NAPPING)
 		list_remove(lists[w->state], &w->link);
@@ -136,7 +139,8 @@ static struct db_conn *pick(struct db *db)
 	struct db_conn *best = NULL;
 	for (int i = 0; i < db->cfg.connections; i++) {
 		struct db_conn *c = &db->conns[i];
-		if (c->state == DB_CONN_UP && c->in_flight < (size_t)db->cfg.depth && (!best || c->in_flight < best->in_flight))
+		if (c->state == DB_CONN_UP && c->in_flight < (size_t)db->cfg.depth &&
+		    (!best || c->in_flight < best->in_flight))
 			best = c;
 	}
 	return best;
@@ -193,7 +197,8 @@ void db_connect_failed(struct db *db)
 {
 	if (db->up)
 		return;
-	LIST_EACH_SAFE(&db->waiting, k, tmp) {
+	LIST_EACH_SAFE(&db->waiting, k, tmp)
+	{
 		struct db_work *w = container_of(k, struct db_work, link);
 		if (work_retry_ms(w) == 0)
 			work_give_up(w, "no connection to the database");
@@ -204,10 +209,12 @@ void db_connect_failed(struct db *db)
 static void sweep_waiting(struct db *db)
 {
 	uint64_t now = loop_now_ms(db->loop);
-	LIST_EACH_SAFE(&db->waiting, k, tmp) {
+	LIST_EACH_SAFE(&db->waiting, k, tmp)
+	{
 		struct db_work *w = container_of(k, struct db_work, link);
 		bool one_try = work_retry_ms(w) == 0;
-		if (one_try ? db->cfg.deadline_ms > 0 && now - w->started_ms >= (uint64_t)db->cfg.deadline_ms : work_is_expired(w))
+		if (one_try ? db->cfg.deadline_ms > 0 && now - w->started_ms >= (uint64_t)db->cfg.deadline_ms
+		            : work_is_expired(w))
 			work_give_up(w, db->up ? "no place on a connection in time" : "no connection to the database");
 	}
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Parameters in PostgreSQL's binary format: integers big-endian, times as microseconds since 2000, arrays as a head (dimensions,
- * flags, element type, length, lower bound) and elements, each with its length.
+ * Parameters in PostgreSQL's binary format: integers big-endian, times as microseconds since 2000, arrays as a head
+ * (dimensions, flags, element type, length, lower bound) and elements, each with its length.
  *
- * What can go wrong: the bytes pass their maximum. The buffers latch that, and db_query_start refuses the query; nobody needs
- * to check while adding. Whether a type fits the cast in the SQL is the server's to say.
+ * What can go wrong: the bytes pass their maximum. The buffers latch that, and db_query_start refuses the query; nobody
+ * needs to check while adding. Whether a type fits the cast in the SQL is the server's to say.
  */
 #include "common/db.h"
 
@@ -175,7 +175,7 @@ void db_arg_array(struct db_args *a, const struct db_array *array)
 {
 	size_t head = array->n ? 5 * INT32_LEN : 3 * INT32_LEN;
 	struct buf *b = arg_next(a, (ssize_t)(head + array->b.n));
-	put_i32(b, array->n ? 1 : 0);           /* dimensions */
+	put_i32(b, array->n ? 1 : 0); /* dimensions */
 	put_i32(b, array->has_null ? 1 : 0);
 	put_i32(b, (int32_t)array->type);
 	if (array->n) {

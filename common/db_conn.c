@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One connection in libpq's pipeline mode. Each work (a statement, or a transaction of several) is sent as its statements and a
- * Sync; answers come in the same order, so a result belongs to the oldest work that has no Sync yet. Only the Sync's answer makes
- * a work certain: the commit happens there, and its failures and warnings come before it.
+ * One connection in libpq's pipeline mode. Each work (a statement, or a transaction of several) is sent as its
+ * statements and a Sync; answers come in the same order, so a result belongs to the oldest work that has no Sync yet.
+ * Only the Sync's answer makes a work certain: the commit happens there, and its failures and warnings come before it.
  *
  *   sent:      [w1: Parse Exec Exec Sync] [w2: Exec Sync] …
  *   answered:   ok    rows  error  SYNC ─▶ db_work_answered(w1, …)
  *
  * A statement is parsed on the connection when first used. With a pooler each statement is parsed, nameless, each time.
  *
- * What can go wrong: the connection ends or is ended (deadline, fault): everything sent goes back to db.c as "may be tried again". A
- * statement fails: the rest up to the Sync is skipped by the server. A prepared statement is missing or outdated: it is
- * prepared again. A server that turned read-only is left, so that the next attempt finds the new primary.
+ * What can go wrong: the connection ends or is ended (deadline, fault): everything sent goes back to db.c as "may be
+ * tried again". A statement fails: the rest up to the Sync is skipped by the server. A prepared statement is missing or
+ * outdated: it is prepared again. A server that turned read-only is left, so that the next attempt finds the new
+ * primary.
  *
- * libpq flushes with each Sync, so each work costs one write; what the socket does not take is flushed when it is writable.
+ * libpq flushes with each Sync, so each work costs one write; what the socket does not take is flushed when it is
+ * writable.
  */
 #include <libpq-fe.h>
 #include <stdlib.h>
@@ -26,7 +28,7 @@
 #include "common/metrics.h"
 
 #define STATEMENT_NAME_MAX 80
-#define LABEL_MAX 120
+#define LABEL_MAX          120
 
 /* --- what was prepared here --- */
 
@@ -180,10 +182,13 @@ void db_conn_send(struct db_conn *c, struct db_work *w)
 
 /* --- answers --- */
 
-/* -ERR_DATABASE: another try may do better; -ERR_DB_CONFLICT: prepare again and try at once; -ERR_DB_QUERY: it stays so. */
+/* -ERR_DATABASE: another try may do better; -ERR_DB_CONFLICT: prepare again and try at once; -ERR_DB_QUERY: it stays
+ * so. */
 static int judge(const char *state, const char *text)
 {
-	static const char *const transient[] = { "40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300", "25006" };
+	static const char *const transient[] = {
+		"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300", "25006"
+	};
 	if (strcmp(state, "26000") == 0 || (strcmp(state, "0A000") == 0 && strstr(text, "cached plan must not change")))
 		return -ERR_DB_CONFLICT;
 	for (size_t i = 0; i < ARRAY_LEN(transient); i++)

@@ -2,10 +2,10 @@
 /*
  * Private to common/db*.c. The parts, from the bottom:
  *
- *   db_dial.c   hosts of the connection string; one attempt to connect to one of them, without blocking; a watched socket
- *   db_conn.c   one connection in pipeline mode: sending work, giving each result to its owner, losing the connection
- *   db.c        the pool: the queue of work, retries, deadlines, completions; the public face
- *   db_listen.c a connection for notifications
+ *   db_dial.c   hosts of the connection string; one attempt to connect to one of them, without blocking; a watched
+ * socket db_conn.c   one connection in pipeline mode: sending work, giving each result to its owner, losing the
+ * connection db.c        the pool: the queue of work, retries, deadlines, completions; the public face db_listen.c a
+ * connection for notifications
  *
  * A db_work is what stands before one Sync. Its way, and who moves it:
  *
@@ -19,9 +19,9 @@
 #include "common/db.h"
 #include "common/hash.h"
 
-#define DB_EPOCH_US 946684800000000ll /* 2000-01-01 in µs since 1970 */
+#define DB_EPOCH_US         946684800000000ll /* 2000-01-01 in µs since 1970 */
 #define DB_CONNECT_LIMIT_MS 2000
-#define DB_CONNECTIONS_MAX 32
+#define DB_CONNECTIONS_MAX  32
 
 struct pg_conn;
 
@@ -38,9 +38,9 @@ struct db_targets {
 	struct _PQconninfoOption *options; /* owned; without the hosts */
 	struct db_host *hosts;             /* owned */
 	int n;
-	int good;                          /* the host that worked last */
-	const struct db_cfg *cfg;          /* borrowed */
-	char *session_options;             /* owned: "-c …", or NULL */
+	int good;                 /* the host that worked last */
+	const struct db_cfg *cfg; /* borrowed */
+	char *session_options;    /* owned: "-c …", or NULL */
 };
 int db_targets_init(struct db_targets *t, const struct db_cfg *cfg); /* 0 or -ERR_CONFIG */
 void db_targets_done(struct db_targets *t);
@@ -73,8 +73,8 @@ struct db_dial {
 	struct db_watch *watch;
 	struct db_resolve *resolve;
 	struct timer limit;
-	int host;                   /* index of the host being tried */
-	unsigned fails;             /* in a row */
+	int host;       /* index of the host being tried */
+	unsigned fails; /* in a row */
 	bool active;
 	/* pg is the caller's; NULL: failed, text says why. */
 	void (*on_done)(struct db_dial *d, struct pg_conn *pg, const char *text);
@@ -82,7 +82,7 @@ struct db_dial {
 void db_dial_init(struct db_dial *d, struct db_targets *t, struct db_gate *g,
                   void (*on_done)(struct db_dial *d, struct pg_conn *pg, const char *text));
 void db_dial_start(struct db_dial *d);
-void db_dial_cancel(struct db_dial *d); /* silent */
+void db_dial_cancel(struct db_dial *d);       /* silent */
 uint64_t db_dial_pause_ms(struct db_dial *d); /* before the next attempt, with jitter */
 
 /* From base_ms doubling with each try up to max_ms, and between half of it and all of it. */
@@ -112,7 +112,7 @@ void db_conn_init(struct db_conn *c, struct db *db);
 void db_conn_start(struct db_conn *c);
 void db_conn_send(struct db_conn *c, struct db_work *w);
 void db_conn_lose(struct db_conn *c, const char *why); /* gives its work back, connects anew */
-void db_conn_close(struct db_conn *c); /* for good; what was sent ends with -ERR_DRAINING */
+void db_conn_close(struct db_conn *c);                 /* for good; what was sent ends with -ERR_DRAINING */
 
 /* --- db.c --- */
 
@@ -122,11 +122,11 @@ struct db {
 	struct db_targets targets;
 	struct db_conn conns[DB_CONNECTIONS_MAX];
 	struct list waiting, napping, finished;
-	struct timer sweep;  /* deadlines; armed while work is unfinished */
-	size_t live;         /* work started and not finished */
-	struct soon later;   /* completions and changes that did not come from an event */
+	struct timer sweep; /* deadlines; armed while work is unfinished */
+	size_t live;        /* work started and not finished */
+	struct soon later;  /* completions and changes that did not come from an event */
 	struct db_gate gate;
-	int up;              /* connections that are up */
+	int up; /* connections that are up */
 	bool told_up, closing;
 	void (*on_change)(void *arg, bool up);
 	void *on_change_arg;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One attempt to connect to one host, without blocking the loop: resolve its name in libuv's thread pool (libpq would block),
- * give libpq the addresses, and follow PQconnectPoll with uv_poll. Two seconds for all of it.
+ * One attempt to connect to one host, without blocking the loop: resolve its name in libuv's thread pool (libpq would
+ * block), give libpq the addresses, and follow PQconnectPoll with uv_poll. Two seconds for all of it.
  *
- * What can go wrong: a host that is away, silent, a standby, or refuses us. libpq gives up a whole list of hosts when one of them
- * goes wrong after its TCP handshake; so each attempt gets one host, the next attempt the next, and the pause grows after
- * each round. The host that worked last is tried first.
+ * What can go wrong: a host that is away, silent, a standby, or refuses us. libpq gives up a whole list of hosts when
+ * one of them goes wrong after its TCP handshake; so each attempt gets one host, the next attempt the next, and the
+ * pause grows after each round. The host that worked last is tried first.
  *
  * Keeping the connection, and trying again, is left to db_conn.c and db_listen.c.
  */
@@ -18,12 +18,12 @@
 #include "common/log.h"
 #include "common/metrics.h"
 
-#define PARAMS_MAX 80
-#define ADDRESSES_MAX 8
-#define LOCK_TIMEOUT_MS 10000
+#define PARAMS_MAX         80
+#define ADDRESSES_MAX      8
+#define LOCK_TIMEOUT_MS    10000
 #define IDLE_TX_TIMEOUT_MS 10000
-#define PAUSE_MIN_MS 50
-#define PAUSE_MAX_MS 1000
+#define PAUSE_MIN_MS       50
+#define PAUSE_MAX_MS       1000
 
 struct db_resolve {
 	uv_getaddrinfo_t uv;
@@ -75,8 +75,8 @@ static char *session_options(const struct db_cfg *cfg, const char *from_url)
 	struct buf b;
 	size_t n;
 	buf_init(&b, 4096);
-	buf_printf(&b, "%s%s-c lock_timeout=%d -c idle_in_transaction_session_timeout=%d", from_url ? from_url : "", from_url ? " " : "",
-	           LOCK_TIMEOUT_MS, IDLE_TX_TIMEOUT_MS);
+	buf_printf(&b, "%s%s-c lock_timeout=%d -c idle_in_transaction_session_timeout=%d", from_url ? from_url : "",
+	           from_url ? " " : "", LOCK_TIMEOUT_MS, IDLE_TX_TIMEOUT_MS);
 	if (cfg->statement_timeout_ms > 0)
 		buf_printf(&b, " -c statement_timeout=%d", cfg->statement_timeout_ms);
 	return buf_steal(&b, &n);
@@ -324,8 +324,9 @@ static void dial_addresses(struct db_dial *d, const struct addrinfo *list)
 	for (unsigned i = 0; i < n; i++) {
 		char text[INET6_ADDRSTRLEN];
 		const struct sockaddr *sa = all[(first + i) % n]->ai_addr;
-		int rc = sa->sa_family == AF_INET6 ? uv_ip6_name((const struct sockaddr_in6 *)(const void *)sa, text, sizeof(text))
-		                                   : uv_ip4_name((const struct sockaddr_in *)(const void *)sa, text, sizeof(text));
+		int rc = sa->sa_family == AF_INET6
+		             ? uv_ip6_name((const struct sockaddr_in6 *)(const void *)sa, text, sizeof(text))
+		             : uv_ip4_name((const struct sockaddr_in *)(const void *)sa, text, sizeof(text));
 		if (rc < 0)
 			continue;
 		add_comma(&names, host->name);
@@ -365,8 +366,8 @@ static void on_resolved(uv_getaddrinfo_t *uv, int status, struct addrinfo *list)
 static bool needs_resolving(const struct db_host *host)
 {
 	unsigned char ip[16];
-	return host->name && !host->address && *host->name != '/' && *host->name != '@' && uv_inet_pton(AF_INET, host->name, ip) < 0 &&
-	       uv_inet_pton(AF_INET6, host->name, ip) < 0;
+	return host->name && !host->address && *host->name != '/' && *host->name != '@' &&
+	       uv_inet_pton(AF_INET, host->name, ip) < 0 && uv_inet_pton(AF_INET6, host->name, ip) < 0;
 }
 
 void db_dial_init(struct db_dial *d, struct db_targets *t, struct db_gate *g,

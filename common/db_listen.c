@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Notifications over a connection of their own: connect, LISTEN on every channel, tell on_lost once (notices sent before were
- * missed), then hand over each notice as it comes. Notices are hints; the tables are the truth.
+ * Notifications over a connection of their own: connect, LISTEN on every channel, tell on_lost once (notices sent
+ * before were missed), then hand over each notice as it comes. Notices are hints; the tables are the truth.
  *
- * What can go wrong: the connection ends, or LISTEN fails (a standby, for one): connect anew, for ever, with growing pauses. A
- * server that vanishes without a word is found by the keepalives (25 s).
+ * What can go wrong: the connection ends, or LISTEN fails (a standby, for one): connect anew, for ever, with growing
+ * pauses. A server that vanishes without a word is found by the keepalives (25 s).
  */
 #include <libpq-fe.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 #include "common/log.h"
 
 #define LISTEN_LIMIT_MS 5000
-#define SQL_MAX 8192
+#define SQL_MAX         8192
 
 struct db_listener {
 	struct db_cfg cfg;
@@ -151,7 +151,8 @@ static void on_gate(struct soon *s)
 }
 
 struct db_listener *db_listen(struct loop *l, const struct db_cfg *cfg, const char *const *channels, size_t n,
-                              void (*on_notice)(void *arg, struct str channel, struct str payload), void (*on_lost)(void *arg), void *arg)
+                              void (*on_notice)(void *arg, struct str channel, struct str payload),
+                              void (*on_lost)(void *arg), void *arg)
 {
 	struct db_listener *ls = calloc(1, sizeof(*ls));
 	if (!ls)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading results in binary format. All is well when the statement's columns have the types that the reader expects; a wrong
- * width or a row that is not there is a bug of ours and aborts, so that it cannot become a wrong number. NULL reads as zero or
- * empty; db_is_null tells.
+ * Reading results in binary format. All is well when the statement's columns have the types that the reader expects; a
+ * wrong width or a row that is not there is a bug of ours and aborts, so that it cannot become a wrong number. NULL
+ * reads as zero or empty; db_is_null tells.
  */
 #include <libpq-fe.h>
 #include <string.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Blocking PostgreSQL for the commands that do one thing and end (migrate, key, up). Nothing is retried: a failure is told to
- * the person who waits, -ERR_DATABASE when the server cannot be reached, -ERR_DB_QUERY with the server's words otherwise.
+ * Blocking PostgreSQL for the commands that do one thing and end (migrate, key, up). Nothing is retried: a failure is
+ * told to the person who waits, -ERR_DATABASE when the server cannot be reached, -ERR_DB_QUERY with the server's words
+ * otherwise.
  */
 #include "common/db_sync.h"
 
@@ -37,7 +38,8 @@ int db_sync_open(const char *url, const char *application, int timeout_s, struct
 	buf_init(&timeout, 16);
 	buf_printf(&timeout, "%d%c", timeout_s, 0);
 	/* dbname may be a whole connection string; its settings win over those before it. */
-	const char *keys[] = { "application_name", "connect_timeout", "target_session_attrs", "client_encoding", "dbname", NULL };
+	const char *keys[] = { "application_name", "connect_timeout", "target_session_attrs",
+		               "client_encoding",  "dbname",          NULL };
 	const char *values[] = { application, timeout.p, "read-write", "UTF8", url, NULL };
 	PGconn *pg = PQconnectdbParams(keys, values, /* expand_dbname= */ 1);
 	buf_done(&timeout);

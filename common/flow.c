@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The runner of step tables. flow_run is the only function that calls steps and the only one that moves flow->at; it loops, so
- * that a thousand steps that complete at once use one frame.
+ * The runner of step tables. flow_run is the only function that calls steps and the only one that moves flow->at; it
+ * loops, so that a thousand steps that complete at once use one frame.
  *
  *            flow_start          op_done (nothing running)
  *                │                     │
@@ -11,8 +11,8 @@
  *        └──────────────── NEXT, JUMP ◀─────────────┴─────┤
  *                                               END ──▶ end(result)
  *
- * What can go wrong is misuse, and asserts say so: a second op while one is in flight, WAIT without an op, an op left behind by
- * a step that goes on. What steps do, and freeing the flow in end(), is left to its owner.
+ * What can go wrong is misuse, and asserts say so: a second op while one is in flight, WAIT without an op, an op left
+ * behind by a step that goes on. What steps do, and freeing the flow in end(), is left to its owner.
  */
 #include "common/flow.h"
 
@@ -88,7 +88,8 @@ static void flow_run(struct flow *f, enum flow_next next)
 	}
 }
 
-void flow_start(struct flow *f, const char *kind, const struct flow_step *steps, void (*end)(struct flow *f, int result))
+void flow_start(struct flow *f, const char *kind, const struct flow_step *steps,
+                void (*end)(struct flow *f, int result))
 {
 	*f = (struct flow){ .kind = kind, .steps = steps, .end = end, .running = true, .started_ms = clock_mono_ms() };
 	list_push(flow_live(), &f->link);

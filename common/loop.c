@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The event loop: a thin skin over libuv. All timers of a loop live in one binary heap behind one uv timer, so that arming,
- * moving and stopping one of ten thousand costs a few swaps and no system call.
+ * The event loop: a thin skin over libuv. All timers of a loop live in one binary heap behind one uv timer, so that
+ * arming, moving and stopping one of ten thousand costs a few swaps and no system call.
  *
- * One turn: due timers, then what was put off by loop_soon, then sockets (poll), then again what was put off. What a soon puts
- * off waits for the next of these two places, so that sockets are never starved; an idle handle keeps poll from sleeping
- * meanwhile.
+ * One turn: due timers, then what was put off by loop_soon, then sockets (poll), then again what was put off. What a
+ * soon puts off waits for the next of these two places, so that sockets are never starved; an idle handle keeps poll
+ * from sleeping meanwhile.
  *
  * What can go wrong: an owner that leaves a handle open. loop_done finds it and, in test builds, names it and aborts.
  */
@@ -19,8 +19,8 @@
 #include "common/metrics.h"
 
 #define LAG_PERIOD_MS 1000
-#define HEAP_FIRST 64
-#define DONE_TURNS 100 /* how many turns loop_done gives to handles that are being closed */
+#define HEAP_FIRST    64
+#define DONE_TURNS    100 /* how many turns loop_done gives to handles that are being closed */
 
 struct loop_signal {
 	uv_signal_t uv;
@@ -99,8 +99,8 @@ static void heap_remove(struct loop *l, struct timer *t)
 
 static void on_heap_timer(uv_timer_t *uv);
 
-/* Arms the uv timer for the heap's first, at least min_ms from now. An alarm that comes too early is harmless, so it is moved only
- * to an earlier time. */
+/* Arms the uv timer for the heap's first, at least min_ms from now. An alarm that comes too early is harmless, so it is
+ * moved only to an earlier time. */
 static void heap_arm(struct loop *l, uint64_t min_ms)
 {
 	if (!l->heap_n) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A nap is a timer that is an op: it completes with 0 when the time has passed, with -ERR_CANCELED when canceled before. Nothing
- * can go wrong. Who naps and for how long (back-off, polling) is the caller's business.
+ * A nap is a timer that is an op: it completes with 0 when the time has passed, with -ERR_CANCELED when canceled
+ * before. Nothing can go wrong. Who naps and for how long (back-off, polling) is the caller's business.
  */
 #include "common/nap.h"
 

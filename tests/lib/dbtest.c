@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The loop is turned by hand (uv_run once), with a tick that wakes it, so that a lost completion is a failure and not a hang. */
+/* The loop is turned by hand (uv_run once), with a tick that wakes it, so that a lost completion is a failure and not a
+ * hang. */
 #include "dbtest.h"
 
 #include <stdarg.h>
@@ -13,7 +14,7 @@
 #include "common/err.h"
 
 #define LIMIT_MS 30000
-#define TICK_MS 20
+#define TICK_MS  20
 
 struct db_cfg dbtest_cfg(const char *url)
 {
@@ -39,7 +40,8 @@ static void on_tick(struct timer *t)
 	timer_start(t, TICK_MS);
 }
 
-static void turn_while(struct dbtest *t, bool (*more)(struct dbtest *t, const void *arg), const void *arg, uint64_t limit_ms)
+static void turn_while(struct dbtest *t, bool (*more)(struct dbtest *t, const void *arg), const void *arg,
+                       uint64_t limit_ms)
 {
 	struct timer tick;
 	uint64_t end = clock_mono_ms() + limit_ms;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * initdb once per test program, `postgres` as our own child (so that it dies with us), a new database per test. The server
- * refuses to run as root, so the children step down to the user `postgres` when we are root.
+ * initdb once per test program, `postgres` as our own child (so that it dies with us), a new database per test. The
+ * server refuses to run as root, so the children step down to the user `postgres` when we are root.
  *
  * What can go wrong goes to standard error and ends the program: a test without its server shows nothing.
  */
@@ -28,7 +28,7 @@
 #endif
 #define START_TRIES 600 /* of 50 ms */
 
-static char dir[64];     /* "" until the cluster is made */
+static char dir[64]; /* "" until the cluster is made */
 static pid_t server, pooler;
 static int databases;
 static char base_url[512], url[1024], more_url[2048], pooler_url[256];
@@ -76,7 +76,8 @@ static pid_t spawn(const char *const *argv, const char *log)
 	prctl(PR_SET_PDEATHSIG, SIGQUIT); /* the server's immediate shutdown */
 	if (getppid() != parent)
 		_exit(126);
-	int fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600), null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	int fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600),
+	    null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || null < 0 || dup2(null, 0) < 0 || dup2(fd, 1) < 0 || dup2(fd, 2) < 0 || chdir("/") < 0)
 		_exit(126);
 	if (setsid() < 0)
@@ -144,7 +145,8 @@ static void make_cluster(void)
 	atexit(remove_cluster);
 	put(data, sizeof(data), "%s/data", dir);
 	put(log, sizeof(log), "%s/initdb.log", dir);
-	const char *const argv[] = { PG_BIN "/initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N", NULL };
+	const char *const argv[] = { PG_BIN "/initdb",   "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
+		                     "--locale=C.UTF-8", "-N", NULL };
 	int rc = await(spawn(argv, log));
 	if (rc)
 		die("initdb failed, see", log);
@@ -163,8 +165,16 @@ void pg_test_start(void)
 	put(data, sizeof(data), "%s/data", dir);
 	put(sockets, sizeof(sockets), "--unix_socket_directories=%s", dir);
 	put(log, sizeof(log), "%s/server.log", dir);
-	const char *const argv[] = { PG_BIN "/postgres", "-D", data, sockets, "--listen_addresses=", "--fsync=on", "--max_connections=60",
-		                     "--shared_buffers=32MB", "--autovacuum=off", NULL };
+	const char *const argv[] = { PG_BIN "/postgres",
+		                     "-D",
+		                     data,
+		                     sockets,
+		                     "--listen_addresses=",
+		                     "--fsync=on",
+		                     "--max_connections=60",
+		                     "--shared_buffers=32MB",
+		                     "--autovacuum=off",
+		                     NULL };
 	assert(pg_test_owns_cluster() && !server);
 	server = spawn(argv, log);
 	put(to, sizeof(to), "host=%s user=postgres dbname=postgres", dir);
@@ -216,7 +226,8 @@ void pg_test_sql(const char *sql)
 
 void pg_test_terminate(void)
 {
-	pg_test_sql("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()");
+	pg_test_sql("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid "
+	            "<> pg_backend_pid()");
 }
 
 const char *pg_test_socket_dir(void)
@@ -249,8 +260,11 @@ const char *pg_test_pooler_url(void)
 	FILE *f = fopen(ini, "we");
 	if (!f)
 		die("pgbouncer.ini", strerror(errno));
-	fprintf(f, "[databases]\n* = host=%s user=postgres\n[pgbouncer]\nlisten_addr =\nlisten_port = 6432\nunix_socket_dir = %s\n"
-	           "auth_type = any\npool_mode = transaction\ndefault_pool_size = 3\nmax_client_conn = 100\n", dir, dir);
+	fprintf(f,
+	        "[databases]\n* = host=%s user=postgres\n[pgbouncer]\nlisten_addr =\nlisten_port = "
+	        "6432\nunix_socket_dir = %s\n"
+	        "auth_type = any\npool_mode = transaction\ndefault_pool_size = 3\nmax_client_conn = 100\n",
+	        dir, dir);
 	fclose(f);
 	if (pw && chown(ini, pw->pw_uid, pw->pw_gid) < 0)
 		die("pgbouncer.ini", strerror(errno));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A private PostgreSQL for the C tests: made on first use under /tmp, reached by a Unix socket only, stopped and removed when the
- * test program ends. With MILLRACE_TEST_DATABASE_URL set, that cluster is used instead and is never restarted.
+ * A private PostgreSQL for the C tests: made on first use under /tmp, reached by a Unix socket only, stopped and
+ * removed when the test program ends. With MILLRACE_TEST_DATABASE_URL set, that cluster is used instead and is never
+ * restarted.
  */
 #ifndef MR_TESTS_LIB_PG_H
 #define MR_TESTS_LIB_PG_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The pool's promises while the server is well: every query gets its own answer, transactions are whole, errors name the
- * statement, the queue is bounded, cancel never reaches a commit, values of all types come back as they went. Real Postgres.
+ * The pool's promises while the server is well: every query gets its own answer, transactions are whole, errors name
+ * the statement, the queue is bounded, cancel never reaches a commit, values of all types come back as they went. Real
+ * Postgres.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -104,7 +105,8 @@ static void test_db_pooler_mode_uses_no_named_statements(void **state)
 	struct dbtest t;
 	struct db_cfg cfg = dbtest_cfg(pg_test_url());
 	cfg.pooler = true;
-	static const struct db_stmt names = { "names", "select count(*) from pg_prepared_statements where name <> ''", 0 };
+	static const struct db_stmt names = { "names", "select count(*) from pg_prepared_statements where name <> ''",
+		                              0 };
 	static const struct db_stmt timeout = { "timeout", "select current_setting('statement_timeout')", 0 };
 	dbtest_open(&t, &cfg);
 	many_echoes(&t);
@@ -139,10 +141,12 @@ static void test_db_works_through_a_transaction_pooler(void **state)
 
 static void test_db_session_has_its_limits(void **state)
 {
-	static const struct db_stmt limits = { "limits",
-		                               "select current_setting('statement_timeout'), current_setting('lock_timeout'), "
-		                               "current_setting('idle_in_transaction_session_timeout'), current_setting('application_name')",
-		                               0 };
+	static const struct db_stmt limits = {
+		"limits",
+		"select current_setting('statement_timeout'), current_setting('lock_timeout'), "
+		"current_setting('idle_in_transaction_session_timeout'), current_setting('application_name')",
+		0
+	};
 	struct dbcall c;
 	dbcall_init(&c, &limits);
 	assert_int_equal(dbcall_run(*state, &c), 0);
@@ -354,10 +358,12 @@ static void test_db_bad_connection_string_makes_no_db(void **state)
 
 static void test_db_values_come_back_as_they_went(void **state)
 {
-	static const struct db_stmt stmt = { "values",
-		                             "select $1::int2, $2::int4, $3::int8, $4::bool, $5::text, $6::bytea, $7::uuid, "
-		                             "$8::timestamptz, $9::text, $10::text, $8::timestamptz = '2024-02-29 12:00:00.000001Z'",
-		                             10 };
+	static const struct db_stmt stmt = {
+		"values",
+		"select $1::int2, $2::int4, $3::int8, $4::bool, $5::text, $6::bytea, $7::uuid, "
+		"$8::timestamptz, $9::text, $10::text, $8::timestamptz = '2024-02-29 12:00:00.000001Z'",
+		10
+	};
 	struct dbcall c;
 	struct id id = id_make(7);
 	char *big = malloc(1 << 20);
@@ -396,7 +402,8 @@ static void test_db_values_come_back_as_they_went(void **state)
 
 static void fill_arrays(struct db_array *a, struct id id, struct str big)
 {
-	static const enum db_type types[ARRAYS] = { DB_INT2, DB_INT4, DB_INT8, DB_BOOL, DB_TEXT, DB_BYTEA, DB_UUID, DB_TIME };
+	static const enum db_type types[ARRAYS] = { DB_INT2, DB_INT4,  DB_INT8, DB_BOOL,
+		                                    DB_TEXT, DB_BYTEA, DB_UUID, DB_TIME };
 	for (size_t i = 0; i < ARRAYS; i++)
 		db_array_init(&a[i], types[i], 4 << 20);
 	for (size_t i = 0; i < ARRAYS; i++) {
@@ -417,10 +424,12 @@ static void fill_arrays(struct db_array *a, struct id id, struct str big)
 
 static void test_db_arrays_of_all_types_come_back_as_rows(void **state)
 {
-	static const struct db_stmt stmt = { "arrays",
-		                             "select * from unnest($1::int2[], $2::int4[], $3::int8[], $4::bool[], $5::text[], $6::bytea[], "
-		                             "$7::uuid[], $8::timestamptz[])",
-		                             ARRAYS };
+	static const struct db_stmt stmt = {
+		"arrays",
+		"select * from unnest($1::int2[], $2::int4[], $3::int8[], $4::bool[], $5::text[], $6::bytea[], "
+		"$7::uuid[], $8::timestamptz[])",
+		ARRAYS
+	};
 	struct db_array a[ARRAYS];
 	struct dbcall c;
 	struct id id = id_make(3);

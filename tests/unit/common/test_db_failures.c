@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The pool's promises while things go wrong: crashes, ended sessions, lost answers, silent servers, asked-for retries. Every query
- * completes exactly once, and the same statement is sent again until its answer is certain. Real Postgres, really crashed.
+ * The pool's promises while things go wrong: crashes, ended sessions, lost answers, silent servers, asked-for retries.
+ * Every query completes exactly once, and the same statement is sent again until its answer is certain. Real Postgres,
+ * really crashed.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,23 +23,25 @@
 #define STREAM 400
 
 #define UPSERT "insert into r (id) values ($1::int4) on conflict (id) do update set n = r.n + 1"
-static const struct db_stmt stmt_keep = { "keep", "insert into r (id) values ($1::int4) on conflict (id) do nothing", 1 };
+static const struct db_stmt stmt_keep = { "keep", "insert into r (id) values ($1::int4) on conflict (id) do nothing",
+	                                  1 };
 static const struct db_stmt stmt_lost_answer = { "lost_answer", UPSERT, 1 };
 static const struct db_stmt stmt_lost_once = { "lost_once", UPSERT, 1 };
 static const struct db_stmt stmt_lost_send = { "lost_send", UPSERT, 1 };
 static const struct db_stmt stmt_tx_first = { "tx_first", UPSERT, 1 };
 static const struct db_stmt stmt_tx_second = { "tx_second", UPSERT, 1 };
-static const char faults[] = "db.result.lost_answer=error@1,db.result.lost_once=error@1,db.send.lost_send=error@1,db.result.tx_second=error@1";
+static const char faults[] =
+    "db.result.lost_answer=error@1,db.result.lost_once=error@1,db.send.lost_send=error@1,db.result.tx_second=error@1";
 
 /* first(kind) fails, warns or sleeps the first time it is called in a database, and never again. */
-static const char schema[] =
-	"create table r (id int primary key, n int not null default 1);"
-	"create sequence calls;"
-	"create function first(kind text) returns void language plpgsql as $$ begin"
-	"  if nextval('calls') > 1 then return; end if;"
-	"  if kind = 'sleep' then perform pg_sleep(10);"
-	"  elsif kind = 'warning' then raise warning 'transaction has already committed locally, but might not have been replicated';"
-	"  else raise exception 'first time' using errcode = kind; end if; end $$;";
+static const char schema[] = "create table r (id int primary key, n int not null default 1);"
+                             "create sequence calls;"
+                             "create function first(kind text) returns void language plpgsql as $$ begin"
+                             "  if nextval('calls') > 1 then return; end if;"
+                             "  if kind = 'sleep' then perform pg_sleep(10);"
+                             "  elsif kind = 'warning' then raise warning 'transaction has already committed locally, "
+                             "but might not have been replicated';"
+                             "  else raise exception 'first time' using errcode = kind; end if; end $$;";
 
 static struct db_cfg fresh_cfg(void)
 {
@@ -212,10 +215,18 @@ static void test_db_passing_failures_are_tried_again(void **state)
 		int rc;
 		unsigned tries;
 	} rows[] = {
-		{ "40001", 0, 2 },   { "40P01", 0, 2 }, { "55P03", 0, 2 },
-		{ "57P01", 0, 2 },   { "53300", 0, 2 }, { "25006", 0, 2 },
-		{ "08006", 0, 2 },   { "26000", 0, 2 }, { "warning", 0, 2 },
-		{ "23505", -ERR_DB_QUERY, 1 }, { "57014", -ERR_DB_QUERY, 1 }, { "XX000", -ERR_DB_QUERY, 1 },
+		{ "40001", 0, 2 },
+		{ "40P01", 0, 2 },
+		{ "55P03", 0, 2 },
+		{ "57P01", 0, 2 },
+		{ "53300", 0, 2 },
+		{ "25006", 0, 2 },
+		{ "08006", 0, 2 },
+		{ "26000", 0, 2 },
+		{ "warning", 0, 2 },
+		{ "23505", -ERR_DB_QUERY, 1 },
+		{ "57014", -ERR_DB_QUERY, 1 },
+		{ "XX000", -ERR_DB_QUERY, 1 },
 	};
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		unsigned tries;
@@ -286,7 +297,8 @@ static void test_db_hosts_that_are_silent_or_away_are_passed_over(void **state)
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &n), 0);
 	struct buf more;
 	buf_init(&more, 256);
-	buf_printf(&more, "host=no-such-host.invalid,localhost,%s port=5432,%d,5432%c", pg_test_socket_dir(), ntohs(sa.sin_port), 0);
+	buf_printf(&more, "host=no-such-host.invalid,localhost,%s port=5432,%d,5432%c", pg_test_socket_dir(),
+	           ntohs(sa.sin_port), 0);
 	cfg.url = pg_test_url_with(more.p);
 	cfg.connections = 1;
 	struct dbtest t;

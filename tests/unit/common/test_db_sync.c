@@ -16,7 +16,8 @@ static void test_db_sync_script_is_all_or_nothing(void **state)
 	struct db_sync *s;
 	struct err err;
 	assert_int_equal(db_sync_open(pg_test_url(), "test", 5, &s, &err), 0);
-	assert_int_equal(db_sync_script(s, "create table a (id int); create table b (id int); select 1/0;", &err), -ERR_DB_QUERY);
+	assert_int_equal(db_sync_script(s, "create table a (id int); create table b (id int); select 1/0;", &err),
+	                 -ERR_DB_QUERY);
 	assert_string_equal(db_sync_sqlstate(s), "22012");
 	assert_string_equal(err.text, "division by zero");
 	assert_int_equal(db_sync_script(s, "create table a (id int); insert into a values (1), (null);", &err), 0);
@@ -32,7 +33,9 @@ static void test_db_sync_query_gives_text_and_null(void **state)
 	struct err err;
 	const char *params[] = { "it's", NULL, "7" };
 	assert_int_equal(db_sync_open(pg_test_url(), "test", 5, &s, &err), 0);
-	assert_int_equal(db_sync_query(s, "select $1::text, $2::text, $3::int + 1, current_setting('application_name')", 3, params, &err), 0);
+	assert_int_equal(db_sync_query(s, "select $1::text, $2::text, $3::int + 1, current_setting('application_name')",
+	                               3, params, &err),
+	                 0);
 	assert_int_equal(db_sync_rows(s), 1);
 	assert_int_equal(db_sync_cols(s), 4);
 	assert_string_equal(db_sync_get(s, 0, 0), "it's");

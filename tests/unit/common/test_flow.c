@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The runner's promises: steps run in the table's order, instant completion does not grow the stack, exactly one completion, a
- * cancel reaches the op in flight, and the first reason counts. Ops here are fake: they complete at once or on command.
+ * The runner's promises: steps run in the table's order, instant completion does not grow the stack, exactly one
+ * completion, a cancel reaches the op in flight, and the first reason counts. Ops here are fake: they complete at once
+ * or on command.
  */
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The loop's promises: timers fire once, in order, and can be moved and stopped from anywhere; soons run in order, and one that
- * is put off by a soon waits; signals arrive; nothing but work keeps the loop going.
+ * The loop's promises: timers fire once, in order, and can be moved and stopped from anywhere; soons run in order, and
+ * one that is put off by a soon waits; signals arrive; nothing but work keeps the loop going.
  */
 #include <stdarg.h>
 #include <stddef.h>
