@@ -83,7 +83,7 @@ static int take_line(struct upload *u, struct str line)
 		const struct str parts[] = { { (const char *)u->chain, sizeof(u->chain) }, line };
 		crypto_sha256_parts(parts, ARRAY_LEN(parts), u->chain);
 	}
-	if (u->is_cut) {
+	if (u->is_cut || line.n > (size_t)conf_now()->limits_body_bytes) {
 		err_set(&err, ERR_TOO_LARGE, "a line has at most %lld bytes", (long long)conf_now()->limits_body_bytes);
 		batch_draft_add_error(d, u->line_no, &err);
 		return 0;
