@@ -41,7 +41,7 @@ struct batch_draft {
 	struct db_tx tx;
 	struct db_query **queries;
 	size_t nqueries, cap;
-	int written_index;
+	int written_index, lane_asks;
 	struct draft_pair {
 		int lane, priority;
 	} pairs[DRAFT_PAIRS];
