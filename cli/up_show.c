@@ -105,12 +105,12 @@ void up_show_usage(const struct up_show *s, const char *url, const char *key, co
 	FILE *out = s->term.out;
 	if (s->term.tty)
 		fprintf(out,
-		        "\n  URL        %s%s%s\n  API key    %s\n  Dashboard  %s/dashboard\n  Log        %s\n\n"
+		        "\n  URL      %s%s%s\n  API key  %s\n  Log      %s\n\n"
 		        "  curl -s '%s/v1/jobs?wait=30' -H 'Authorization: Bearer %s' \\\n"
 		        "    -H 'Content-Type: application/json' \\\n"
 		        "    -d '{\"request\": {\"messages\": [{\"role\": \"user\", \"content\": \"Say hello\"}]}}'\n\n"
 		        "  Ctrl-C stops everything and keeps the data.\n\n",
-		        term_style(&s->term, TERM_BOLD), url, term_reset(&s->term), key, url,
+		        term_style(&s->term, TERM_BOLD), url, term_reset(&s->term), key,
 		        s->log_file ? s->log_file : "standard error", url, key);
 	else
 		fprintf(out, "ready at %s (keys and process ids: %s)\n", url, ready_path);

@@ -313,7 +313,7 @@ def test_on_a_terminal(workdir, shared):
 
     try:
         read_until(b"Ctrl-C stops everything")
-        for text in ("✓".encode(), b"PostgreSQL", b"API key    mr_", b"curl -s 'http://127.0.0.1:"):
+        for text in ("✓".encode(), b"PostgreSQL", b"API key  mr_", b"curl -s 'http://127.0.0.1:"):
             assert text in seen, seen.decode(errors="replace")
         assert b'{"time"' not in seen  # the log is in the file
         assert (workdir / ".millrace" / "millrace.log").stat().st_size > 0
