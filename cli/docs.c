@@ -58,7 +58,7 @@ static int write_metrics(struct buf *b)
 {
 	buf_add_z(b, "# Metrics\n\n"
 	             "<!-- Made by `make docs` from common/metrics.def; edit that. -->\n\n"
-	             "Each API and worker process serves its own at `/metrics` in Prometheus' text format. Histograms "
+	             "An API process serves its own at `/metrics` in Prometheus' text format. Histograms "
 	             "are in seconds; their series end\n"
 	             "in `_bucket`, `_sum` and `_count`.\n\n"
 	             "| metric | kind | labels | meaning |\n| --- | --- | --- | --- |\n");

@@ -70,7 +70,7 @@ static int create_main(int argc, char **argv)
 		{ .name = "admin",
 		  .kind = CLI_FLAG,
 		  .target = &w.is_admin,
-		  .help = "May read /metrics and use /admin" },
+		  .help = "May read /metrics" },
 		{ .name = "expires",
 		  .arg = "TIME",
 		  .kind = CLI_MS,
