@@ -221,5 +221,6 @@ void attempt_done(struct attempt *a)
 	if (a->open)
 		buf_done(&a->result.result);
 	a->open = false;
+	buf_done(&a->request.body);
 	http_call_done(&a->http);
 }
