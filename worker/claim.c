@@ -6,7 +6,8 @@
  * GATHER_MS for more of them, so that claims stay batches.
  *
  * A claim whose answer was lost is sent again by common/db under the same claim number and returns what it took. One that returns
- * under an old worker id (this process was declared dead meanwhile) is dropped: others rescue those jobs.
+ * under an old worker id (this process was declared dead meanwhile) is dropped: others rescue those jobs. Both sendings may commit,
+ * when the server went on with the first behind a closed connection: a look for strays, once per heartbeat, finds what that one took.
  */
 #include "worker/claim.h"
 
@@ -29,14 +30,15 @@
 
 struct claimer {
 	struct worker *worker;
-	struct db_query claim, look;
-	bool claiming, looking;
+	struct db_query claim, look, strays;
+	bool claiming, looking, straying;
 	struct lane_pick pick;
 	struct id as;            /* the worker id that the claim in flight was made under */
+	struct id strays_as;     /* the same of the look for strays */
 	int wanted;
 	int64_t claim_no;
 	uint64_t claimed_ms;     /* when the last claim was sent */
-	uint64_t look_began_ms, next_look_ms;
+	uint64_t look_began_ms, next_look_ms, next_strays_ms;
 	struct soon soon;
 	struct timer timer;
 };
@@ -90,6 +92,17 @@ static struct job *job_from_row(struct worker *w, const struct db_query *q, int 
 	return j;
 }
 
+static void start_rows(struct worker *w, const struct db_query *q)
+{
+	metric_add(METRIC_CLAIMS, "", db_rows(q));
+	for (int row = 0; row < db_rows(q); row++) {
+		struct job *j = job_from_row(w, q, row);
+		uint64_t now = loop_now_ms(w->loop);
+		timer_start(&j->deadline, j->deadline_ms > now ? j->deadline_ms - now : 0);
+		execution_start(j);
+	}
+}
+
 static void start_jobs(struct claimer *c)
 {
 	struct worker *w = c->worker;
@@ -105,13 +118,7 @@ static void start_jobs(struct claimer *c)
 	}
 	if (of_pick == n)
 		lanes_claimed(w->lanes, &c->pick, c->wanted, n, first_pass, loop_now_ms(w->loop));
-	metric_add(METRIC_CLAIMS, "", n);
-	for (int row = 0; row < n; row++) {
-		struct job *j = job_from_row(w, &c->claim, row);
-		uint64_t now = loop_now_ms(w->loop);
-		timer_start(&j->deadline, j->deadline_ms > now ? j->deadline_ms - now : 0);
-		execution_start(j);
-	}
+	start_rows(w, &c->claim);
 }
 
 static void on_claimed(struct op *op, int rc)
@@ -187,6 +194,44 @@ static void send_look(struct claimer *c)
 	}
 }
 
+/* --- strays --- */
+
+static void on_strays(struct op *op, int rc)
+{
+	struct claimer *c = container_of(container_of(op, struct db_query, op), struct claimer, strays);
+	struct worker *w = c->worker;
+	if (rc == 0 && db_rows(&c->strays) > 0 && id_eq(c->strays_as, w->id)) {
+		log_event(LOG_WARN, "strays", "found jobs that a claim took after it was given up", LOG_I64("jobs", db_rows(&c->strays)), LOG_END);
+		start_rows(w, &c->strays);
+	}
+	db_query_done(&c->strays);
+	c->straying = false;
+}
+
+static void send_strays(struct claimer *c, int wanted)
+{
+	struct worker *w = c->worker;
+	struct db_array known;
+	db_array_init(&known, DB_UUID, (size_t)16 << 20);
+	LIST_EACH(&w->jobs, k)
+		db_array_id(&known, container_of(k, struct job, link)->id);
+	db_query_init(&c->strays, &sql_worker_strays);
+	c->strays.op.on_done = on_strays;
+	c->strays.retry_ms = 0;
+	c->strays_as = w->id;
+	db_arg_id(&c->strays.args, w->id);
+	db_arg_i64(&c->strays.args, c->claim_no);
+	db_arg_array(&c->strays.args, &known);
+	db_arg_i32(&c->strays.args, wanted);
+	db_array_done(&known);
+	c->straying = db_query_start(w->db, &c->strays, NULL) == 0;
+	if (!c->straying)
+		db_query_done(&c->strays);
+	c->next_strays_ms = loop_now_ms(w->loop) + (uint64_t)conf_now()->queue_heartbeat_ms;
+}
+
+/* --- when to do what --- */
+
 /* Slots that may be filled now; 0 when the worker must not claim. */
 static int free_slots(const struct claimer *c)
 {
@@ -217,6 +262,8 @@ static void run(struct claimer *c)
 		else
 			timer_start(&c->timer, MIN((uint64_t)conf_now()->queue_poll_ms, c->next_look_ms - now));
 	}
+	if (!c->straying && now >= c->next_strays_ms)
+		send_strays(c, slots_free);
 	if (c->claiming)
 		return;
 	if (should_gather(c, slots_free, now)) {
@@ -245,7 +292,7 @@ void claimer_wake(struct claimer *c)
 
 bool claimer_is_busy(const struct claimer *c)
 {
-	return c->claiming || c->looking;
+	return c->claiming || c->looking || c->straying;
 }
 
 struct claimer *claimer_new(struct worker *w)
