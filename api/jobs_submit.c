@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * POST /v1/jobs. When all is well: the body is judged, gets its place in the fair order, is written with the next group commit, and is
- * answered 202 from what is known, without reading it back. A held answer (wait=N), a replay and a repeated sending read the job first.
+ * POST /v1/jobs. When all is well: the body is judged, gets its place in the fair order, is written with the next group
+ * commit, and is answered 202 from what is known, without reading it back. A held answer (wait=N), a replay and a
+ * repeated sending read the job first.
  *
- * What can go wrong: every mistake in the body is a 4xx that names the field; a full queue is 503 with Retry-After; an answer that
- * does not reach the client is found again by its Idempotency-Key. A client that leaves does not stop the write.
+ * What can go wrong: every mistake in the body is a 4xx that names the field; a full queue is 503 with Retry-After; an
+ * answer that does not reach the client is found again by its Idempotency-Key. A client that leaves does not stop the
+ * write.
  */
 #include "api/jobs.h"
 
@@ -69,7 +71,8 @@ static enum flow_next lane_done(struct flow *f, int rc)
 	if (s->intake.lane > 0)
 		return FLOW_NEXT;
 	/* Another process made it while the statement ran, which then does not see it; the next one does. */
-	return ++s->lane_asks < LANE_ASKS ? flow_jump(f, LANE) : request_fail(q, ERR_DB_CONFLICT, "the lane of the route was not made");
+	return ++s->lane_asks < LANE_ASKS ? flow_jump(f, LANE)
+	                                  : request_fail(q, ERR_DB_CONFLICT, "the lane of the route was not made");
 }
 
 static enum flow_next write_start(struct flow *f)
@@ -82,7 +85,9 @@ static enum flow_next write_start(struct flow *f)
 	                        loop_now_ms(&q->api->loop), &j->counted_from);
 	int rc = intake_start(q->api->intake, j, f);
 	if (rc < 0)
-		return request_fail(q, rc, rc == -(int)ERR_DRAINING ? "send it to another process" : "too many jobs wait to be written");
+		return request_fail(q, rc,
+		                    rc == -(int)ERR_DRAINING ? "send it to another process"
+		                                             : "too many jobs wait to be written");
 	return FLOW_WAIT;
 }
 
@@ -113,15 +118,22 @@ static enum flow_next answer_new(struct request *q, const struct submit *s)
 	return request_answer(q, 202);
 }
 
+static const char *write_failure(int rc)
+{
+	if (rc == -(int)ERR_KEY_REUSED)
+		return "the first request with this key had another method, path or body";
+	if (rc == -(int)ERR_DB_QUERY)
+		return "the database refused the job: it was not written";
+	return "the job may or may not have been written: repeat it with its Idempotency-Key";
+}
+
 static enum flow_next write_done(struct flow *f, int rc)
 {
 	struct request *q = request_of(f);
 	struct submit *s = q->state;
 	struct intake_job *j = &s->intake;
 	if (rc < 0)
-		return request_fail(q, rc,
-		                    rc == -(int)ERR_KEY_REUSED ? "the first request with this key had another method, path or body"
-		                                               : "the job may or may not have been written: repeat it with its Idempotency-Key");
+		return request_fail(q, rc, write_failure(rc));
 	if (j->is_batch)
 		return request_fail(q, ERR_KEY_REUSED, "this key belongs to a batch");
 	(void)FAULT("submit.before_answer");
@@ -150,7 +162,8 @@ static enum flow_next view_done(struct flow *f, int rc)
 	struct request *q = request_of(f);
 	const struct submit *s = q->state;
 	if (rc < 0)
-		return request_fail(q, rc, rc == -(int)ERR_NOT_FOUND ? "the job of this key is gone" : "the job could not be read");
+		return request_fail(
+		    q, rc, rc == -(int)ERR_NOT_FOUND ? "the job of this key is gone" : "the job could not be read");
 	bool over = job_status_is_over(jobs_view(q)->facts.status);
 	return jobs_answer(q, s->wait_ms > 0 && over ? 200 : s->intake.replayed ? s->intake.first_status : 202);
 }
