@@ -2,13 +2,13 @@
 /*
  * `millrace api`: reads the configuration, opens the database and the port, and serves until it is told to stop.
  *
- * Start: the port opens at once and the database is asked until it answers with the right schema; then /readyz says so and the ready file
- * is written. SIGHUP reads the configuration again. SIGTERM or SIGINT: /readyz turns, held answers are given as they stand, the port closes,
- * running requests get server.grace; a second signal, or the end of the grace, cuts what is left. Then the parts stop in the
- * order server → intake → database, because each may still wait for the next.
+ * Start: the port opens at once and the database is asked until it answers with the right schema; then /readyz says so
+ * and the ready file is written. SIGHUP reads the configuration again. SIGTERM or SIGINT: /readyz turns, held answers
+ * are given as they stand, the port closes, running requests get server.grace; a second signal, or the end of the
+ * grace, cuts what is left. Then the parts stop in the order that lets each end what still waits for it.
  *
- * A database that is away is not a reason to end: requests answer 503 until it returns. A configuration that cannot be used, or a port that
- * cannot be opened, is: exit status 2 and 1.
+ * A database that is away is not a reason to end: requests answer 503 until it returns. A configuration that cannot be
+ * used, or a port that cannot be opened, is: exit status 1.
  */
 #include "api/api.h"
 
@@ -36,6 +36,16 @@
 #define READY_LOOK_MS 10000
 #define DB_WAITING    20000
 
+int api_query_start(struct api *api, struct db_query *q, struct flow *flow)
+{
+	return api->db ? db_query_start(api->db, q, flow) : -(int)ERR_DRAINING;
+}
+
+int api_tx_start(struct api *api, struct db_tx *tx, struct flow *flow)
+{
+	return api->db ? db_tx_start(api->db, tx, flow) : -(int)ERR_DRAINING;
+}
+
 /* --- is the database there, and its schema the right one? --- */
 
 static void on_ready_answer(struct op *op, int rc)
@@ -47,7 +57,8 @@ static void on_ready_answer(struct op *op, int rc)
 	bool unknown = rc == -(int)ERR_DATABASE || rc == -(int)ERR_OVERLOADED; /* what was true last still is */
 	api->schema_ok = have >= wanted || (unknown && was);
 	if (have >= 0 && have < wanted && was != api->schema_ok)
-		log_event(LOG_ERROR, "schema_old", "the database must be migrated", LOG_I64("have", have), LOG_I64("wanted", wanted), LOG_END);
+		log_event(LOG_ERROR, "schema_old", "the database must be migrated", LOG_I64("have", have),
+		          LOG_I64("wanted", wanted), LOG_END);
 	db_query_done(&api->ready_query);
 	if (api->stopping)
 		return;
@@ -62,7 +73,7 @@ static void on_ready_timer(struct timer *t)
 	db_query_init(&api->ready_query, &sql_api_ready);
 	api->ready_query.op.on_done = on_ready_answer;
 	api->ready_query.retry_ms = 1000;
-	if (db_query_start(api->db, &api->ready_query, NULL) < 0) {
+	if (api_query_start(api, &api->ready_query, NULL) < 0) {
 		db_query_done(&api->ready_query);
 		timer_start(t, READY_TRY_MS);
 	}
@@ -73,44 +84,48 @@ static void on_db_change(void *arg, bool up)
 	struct api *api = arg;
 	if (api->stopping)
 		return;
-	log_event(up ? LOG_INFO : LOG_WARN, up ? "database_up" : "database_down", up ? "the database answers" : "no connection to the database",
-	          LOG_END);
+	log_event(up ? LOG_INFO : LOG_WARN, up ? "database_up" : "database_down",
+	          up ? "the database answers" : "no connection to the database", LOG_END);
 }
 
 /* --- the end --- */
 
-static void on_server_closed(void *arg);
-static void on_db_closed(void *arg);
-
-static void stop(struct api *api)
-{
-	if (api->stopping)
-		return;
-	api->stopping = true;
-	timer_stop(&api->grace_timer);
-	timer_stop(&api->ready_timer);
-	struct http_server *server = take(&api->server);
-	http_server_free(server, on_server_closed, api);
-}
-
-static void on_server_closed(void *arg)
+static void on_closed(void *arg)
 {
 	struct api *api = arg;
-	intake_stop(api->intake);
-	hints_stop(api->hints);
-	fair_sync_stop(api->fair_sync);
-	if (api->listener)
-		db_listener_free(api->listener);
-	api->listener = NULL;
-	db_free(api->db, on_db_closed, api);
+	if (--api->closing > 0)
+		return;
+	loop_signals_done(&api->loop);
+	loop_stop(&api->loop);
 }
 
 static void on_db_closed(void *arg)
 {
 	struct api *api = arg;
 	api->db = NULL;
-	loop_signals_done(&api->loop);
-	loop_stop(&api->loop);
+	on_closed(api);
+}
+
+/* Everything at once: requests that wait for the database end because it fails them, and only then is the server
+ * closed. */
+static void stop(struct api *api)
+{
+	if (api->stopping)
+		return;
+	api->stopping = true;
+	api->closing = 2;
+	timer_stop(&api->grace_timer);
+	timer_stop(&api->ready_timer);
+	waiters_drain(api->waiters);
+	intake_stop(api->intake);
+	hints_stop(api->hints);
+	fair_sync_stop(api->fair_sync);
+	if (api->listener)
+		db_listener_free(api->listener);
+	api->listener = NULL;
+	struct http_server *server = take(&api->server);
+	http_server_free(server, on_closed, api);
+	db_free(api->db, on_db_closed, api);
 }
 
 static void on_drained(void *arg)
@@ -121,7 +136,8 @@ static void on_drained(void *arg)
 static void on_grace_over(struct timer *t)
 {
 	struct api *api = container_of(t, struct api, grace_timer);
-	log_event(LOG_WARN, "grace_over", "cutting what still runs", LOG_I64("connections", http_server_connections(api->server)), LOG_END);
+	log_event(LOG_WARN, "grace_over", "cutting what still runs",
+	          LOG_I64("connections", http_server_connections(api->server)), LOG_END);
 	stop(api);
 }
 
@@ -181,7 +197,8 @@ static bool open_database(struct api *api)
 		if (has_direct)
 			cfg.url = c->database_listen_url;
 		cfg.pooler = false;
-		api->listener = db_listen(&api->loop, &cfg, channels, ARRAY_LEN(channels), on_notice, on_notices_lost, api);
+		api->listener =
+		    db_listen(&api->loop, &cfg, channels, ARRAY_LEN(channels), on_notice, on_notices_lost, api);
 	}
 	return true;
 }
@@ -223,16 +240,17 @@ static int serve(struct api *api)
 	timer_init(&api->ready_timer, &api->loop, on_ready_timer);
 	timer_init(&api->grace_timer, &api->loop, on_grace_over);
 	api_limits(&limits);
-	int rc = http_server_start(&api->loop, api->listen, /* reuse_port= */ true, &limits, &request_handler, api, &api->server, &err);
+	int rc = http_server_start(&api->loop, api->listen, /* reuse_port= */ true, &limits, &request_handler, api,
+	                           &api->server, &err);
 	if (rc < 0) {
 		log_event(LOG_ERROR, "listen_failed", err.text, LOG_Z("listen", api->listen), LOG_END);
 		api->exit_status = 1;
-		api->stopping = true;
-		on_server_closed(api);
+		stop(api);
 	} else {
 		timer_start(&api->ready_timer, 0);
 		signal(SIGPIPE, SIG_IGN);
-		if (loop_on_signal(&api->loop, SIGTERM, on_stop_signal, api) < 0 || loop_on_signal(&api->loop, SIGINT, on_stop_signal, api) < 0 ||
+		if (loop_on_signal(&api->loop, SIGTERM, on_stop_signal, api) < 0 ||
+		    loop_on_signal(&api->loop, SIGINT, on_stop_signal, api) < 0 ||
 		    loop_on_signal(&api->loop, SIGHUP, api_on_reload, api) < 0)
 			log_event(LOG_ERROR, "signal_failed", "a signal cannot be watched", LOG_END);
 	}

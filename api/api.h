@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The process root of `millrace api`: the loop, the database, the HTTP server, and the parts that requests share. Everything else hangs
- * off it. All state that matters is in PostgreSQL; what is here may be lost at any moment.
+ * The process root of `millrace api`: the loop, the database, the HTTP server, and the parts that requests share.
+ * Everything else hangs off it. All state that matters is in PostgreSQL; what is here may be lost at any moment.
  */
 #ifndef MR_API_API_H
 #define MR_API_API_H
@@ -21,30 +21,37 @@ struct waiters;
 
 struct api {
 	struct loop loop;
-	struct db *db;
+	struct db *db;                /* NULL: closed, the process ends */
 	struct db_listener *listener; /* NULL: polling only */
 	struct http_server *server;
-	struct id id;                 /* of this process and boot */
+	struct id id; /* of this process and boot */
 	struct auth *auth;
 	struct intake *intake;
 	struct lane_ids *lane_ids;
-	struct fairness *fairness;    /* owned */
+	struct fairness *fairness; /* owned */
 	struct fair_sync *fair_sync;
 	struct hints *hints;
 	struct waiters *waiters;
-	struct netguard guard;        /* which webhook URLs a tenant may name */
-	struct db_query ready_query;  /* is the database there, and its schema current? */
+	struct netguard guard;       /* which webhook URLs a tenant may name */
+	struct db_query ready_query; /* is the database there, and its schema current? */
 	struct timer ready_timer;
 	struct timer grace_timer;
-	bool schema_ok;               /* as last seen */
+	bool schema_ok; /* as last seen */
 	bool draining, stopping;
-	const char *ready_file;       /* NULL: none; written once */
+	int closing;            /* of server and db */
+	const char *ready_file; /* NULL: none; written once */
 	const char *listen;
-	uint64_t batch_bytes;         /* of NDJSON bodies held now */
+	uint64_t batch_bytes; /* of NDJSON bodies held now */
 	int exit_status;
 };
 
-/* Runs an api process until it is told to stop: the body of `millrace api`. listen and ready_file may be NULL. Returns the exit status. */
+/* Runs an api process until it is told to stop: the body of `millrace api`. listen and ready_file may be NULL. Returns
+ * the exit status. */
 int api_run(const char *config_file, const char *listen, const char *ready_file);
+
+/* As db_query_start and db_tx_start, for as long as the process lives: -ERR_DRAINING when the database is closed
+ * already. */
+int api_query_start(struct api *api, struct db_query *q, struct flow *flow);
+int api_tx_start(struct api *api, struct db_tx *tx, struct flow *flow);
 
 #endif

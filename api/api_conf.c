@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the configuration means for an api process, at the start and at SIGHUP. A file with a mistake does not start a process and does not
- * change a running one; every mistake is named.
+ * What the configuration means for an api process, at the start and at SIGHUP. A file with a mistake does not start a
+ * process and does not change a running one; every mistake is named.
  */
 #include "api/api_private.h"
 
@@ -29,7 +29,8 @@ int api_configure(const char *config_file)
 	arena_init(&a, (size_t)64 << 20);
 	if (conf_load(config_file, &a, &conf, &mistakes, &n) < 0) {
 		for (size_t i = 0; i < n; i++)
-			fprintf(stderr, "millrace api: %.*s: %.*s\n", STR_ARG(mistakes[i].path), STR_ARG(mistakes[i].text));
+			fprintf(stderr, "millrace api: %.*s: %.*s\n", STR_ARG(mistakes[i].path),
+			        STR_ARG(mistakes[i].text));
 		status = 1;
 	} else {
 		conf_set_now(conf);
@@ -84,8 +85,8 @@ void api_on_reload(void *arg, int signum)
 	arena_init(&a, (size_t)64 << 20);
 	if (conf_reload(&a, &ignored, &mistakes, &n) < 0) {
 		for (size_t i = 0; i < n; i++)
-			log_event(LOG_ERROR, "config_refused", "the running configuration stays", LOG_STR("path", mistakes[i].path),
-			          LOG_STR("text", mistakes[i].text), LOG_END);
+			log_event(LOG_ERROR, "config_refused", "the running configuration stays",
+			          LOG_STR("path", mistakes[i].path), LOG_STR("text", mistakes[i].text), LOG_END);
 	} else {
 		struct http_limits limits;
 		enum log_level level = LOG_INFO;
@@ -95,7 +96,8 @@ void api_on_reload(void *arg, int signum)
 		api_guard(api);
 		log_parse_level(str_from(conf_now()->log_level), &level);
 		log_set_level(level);
-		log_event(LOG_INFO, "config_reloaded", "the new configuration is in force", LOG_STR("needs_restart", ignored), LOG_END);
+		log_event(LOG_INFO, "config_reloaded", "the new configuration is in force",
+		          LOG_STR("needs_restart", ignored), LOG_END);
 	}
 	arena_done(&a);
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Keys and whom they belong to. When all is well an entry is fresh and the answer is there at once. Otherwise the first look-up asks the
- * database and all that come for the same key meanwhile wait for that one answer.
+ * Keys and whom they belong to. When all is well an entry is fresh and the answer is there at once. Otherwise the first
+ * look-up asks the database and all that come for the same key meanwhile wait for that one answer.
  *
- * A key that does not exist goes the same way as one that does: one hash, one look-up, one comparison in constant time; nothing tells
- * a guesser how far he got. The cache is bounded, so that made-up keys cannot fill the memory; when too many look-ups are
- * under way, more are refused with 503. A database that cannot be reached is 503, never 401.
+ * A key that does not exist goes the same way as one that does: one hash, one look-up, one comparison in constant time;
+ * nothing tells a guesser how far he got. The cache is bounded, so that made-up keys cannot fill the memory; when too
+ * many look-ups are under way, more are refused with 503. A database that cannot be reached is 503, never 401.
  */
 #include "api/auth.h"
 
@@ -18,19 +18,19 @@
 #include "common/hash.h"
 #include "sql_api.h"
 
-#define ENTRIES_MAX  10000
-#define LOOKUPS_MAX  1024
-#define GOOD_MS      10000
-#define BAD_MS       1000
+#define ENTRIES_MAX 10000
+#define LOOKUPS_MAX 1024
+#define GOOD_MS     10000
+#define BAD_MS      1000
 
 struct auth_entry {
-	struct link link;             /* in auth.entries, oldest first */
+	struct link link; /* in auth.entries, oldest first */
 	struct auth *auth;
-	uint8_t hash[SHA256_LEN];     /* of the whole key; the name in auth.by_hash */
-	struct list waiting;          /* of auth_lookup */
+	uint8_t hash[SHA256_LEN]; /* of the whole key; the name in auth.by_hash */
+	struct list waiting;      /* of auth_lookup */
 	struct db_query query;
 	struct identity who;
-	uint64_t until_ms;            /* fresh so long */
+	uint64_t until_ms; /* fresh so long */
 	bool is_loading, is_good;
 };
 
@@ -68,8 +68,8 @@ void auth_free(struct auth *a)
 {
 	if (!a)
 		return;
-	LIST_EACH_SAFE (&a->entries, k, next)
-		entry_free(container_of(k, struct auth_entry, link));
+	LIST_EACH_SAFE(&a->entries, k, next)
+	entry_free(container_of(k, struct auth_entry, link));
 	hash_done(&a->by_hash);
 	free(a);
 }
@@ -77,7 +77,8 @@ void auth_free(struct auth *a)
 /* Makes room by dropping what was looked up longest ago. */
 static void make_room(struct auth *a)
 {
-	LIST_EACH_SAFE (&a->entries, k, next) {
+	LIST_EACH_SAFE(&a->entries, k, next)
+	{
 		if (a->entries.n < ENTRIES_MAX)
 			return;
 		struct auth_entry *e = container_of(k, struct auth_entry, link);
@@ -148,7 +149,7 @@ static int entry_load(struct auth_entry *e, struct str prefix)
 	e->query.op.on_done = on_loaded;
 	e->query.retry_ms = 5000;
 	db_arg_text(&e->query.args, prefix);
-	int rc = db_query_start(e->auth->api->db, &e->query, NULL);
+	int rc = api_query_start(e->auth->api, &e->query, NULL);
 	if (rc < 0) {
 		db_query_done(&e->query);
 		return rc;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who sends a request. A key is known by its SHA-256; the database is asked by the key's public prefix, once for all requests that wait for
- * the same key. What was found is kept 10 s, what was not found 1 s, so a revoked key works for at most 10 s.
+ * Who sends a request. A key is known by its SHA-256; the database is asked by the key's public prefix, once for all
+ * requests that wait for the same key. What was found is kept 10 s, what was not found 1 s, so a revoked key works for
+ * at most 10 s.
  */
 #ifndef MR_API_AUTH_H
 #define MR_API_AUTH_H
@@ -15,12 +16,12 @@ struct auth_entry;
 
 struct identity {
 	int64_t tenant_id;
-	int weight;        /* share in the fair queue */
+	int weight; /* share in the fair queue */
 	bool is_admin;
 };
 
 struct auth_lookup {
-	struct op op;      /* completes with 0, -ERR_UNAUTHENTICATED, -ERR_OVERLOADED or -ERR_DATABASE */
+	struct op op; /* completes with 0, -ERR_UNAUTHENTICATED, -ERR_OVERLOADED or -ERR_DATABASE */
 	struct link link;
 	struct identity who;
 };

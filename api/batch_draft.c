@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Lines become statements, statements one transaction: `batch_accept`, then `batch_accept_jobs` for each 500 jobs. The statements are built a
- * few hundred lines per turn of the loop, so that a large batch does not hold up other requests, and each line is freed when its bytes
- * are in a statement.
+ * Lines become statements, statements one transaction: `batch_accept`, then `batch_accept_jobs` for each 500 jobs. The
+ * statements are built a few hundred lines per turn of the loop, so that a large batch does not hold up other requests,
+ * and each line is freed when its bytes are in a statement.
  *
- * A lost connection: db.c sends the transaction again, with the same ids; what was written already is not written twice. A key that belongs to
- * another submission: the first statement writes nothing, the others find no batch and write nothing, and idempotency_get tells whose it is.
+ * A lost connection: db.c sends the transaction again, with the same ids; what was written already is not written
+ * twice. A key that belongs to another submission: the first statement writes nothing, the others find no batch and
+ * write nothing, and idempotency_get tells whose it is.
  */
 #include "api/batch_draft.h"
 
@@ -61,8 +62,8 @@ void batch_draft_done(struct batch_draft *d)
 	if (!d->api)
 		return;
 	assert(!d->op.active);
-	LIST_EACH_SAFE (&d->lines, k, next)
-		line_free(d, container_of(k, struct draft_line, link));
+	LIST_EACH_SAFE(&d->lines, k, next)
+	line_free(d, container_of(k, struct draft_line, link));
 	for (size_t i = 0; i < d->nqueries; i++) {
 		db_query_done(d->queries[i]);
 		free(d->queries[i]);
@@ -88,7 +89,8 @@ int batch_draft_add(struct batch_draft *d, const struct submission *s)
 {
 	const struct conf *conf = conf_now();
 	if (d->total >= conf->limits_batch_jobs)
-		return err_set(&d->err, ERR_TOO_LARGE, "a batch has at most %lld jobs", (long long)conf->limits_batch_jobs);
+		return err_set(&d->err, ERR_TOO_LARGE, "a batch has at most %lld jobs",
+		               (long long)conf->limits_batch_jobs);
 	size_t n = s->body.n + s->route.n + s->lane.n + s->user.n + s->metadata.n + s->webhook_url.n;
 	uint64_t bytes = n + LINE_COST + sizeof(struct draft_line);
 	if (d->api->batch_bytes + bytes > (uint64_t)conf->limits_batch_memory)
@@ -130,7 +132,7 @@ void batch_draft_add_error(struct batch_draft *d, int64_t line, const struct err
 
 static enum flow_next fail(struct batch_draft *d, int rc, const char *detail)
 {
-	err_set(&d->err, (enum err_code)-rc, "%s", detail);
+	err_set(&d->err, (enum err_code) - rc, "%s", detail);
 	return flow_fail(&d->flow, rc);
 }
 
@@ -143,7 +145,8 @@ static enum flow_next lanes_start(struct flow *f)
 	size_t n = 0;
 	struct hash seen;
 	hash_init(&seen);
-	LIST_EACH (&d->lines, k) {
+	LIST_EACH(&d->lines, k)
+	{
 		struct str name = container_of(k, struct draft_line, link)->s.lane;
 		if (n == ARRAY_LEN(missing) || lane_ids_get(d->api->lane_ids, name) > 0 || hash_get(&seen, name))
 			continue;
@@ -164,7 +167,8 @@ static enum flow_next lanes_done(struct flow *f, int rc)
 		return fail(d, rc, "the lanes of the routes could not be found");
 	lane_ids_learn(d->api->lane_ids, &d->query);
 	/* A lane that another process makes at the same time is only seen by the next look. */
-	return ++d->lane_asks < LANE_ASKS ? flow_jump(f, LANES) : fail(d, -(int)ERR_DB_CONFLICT, "the lanes of the routes were not made");
+	return ++d->lane_asks < LANE_ASKS ? flow_jump(f, LANES)
+	                                  : fail(d, -(int)ERR_DB_CONFLICT, "the lanes of the routes were not made");
 }
 
 /* --- statements --- */
@@ -210,7 +214,8 @@ static void begin(struct batch_draft *d)
 		db_arg_bytea(a, (struct str){ (const char *)d->fingerprint, sizeof(d->fingerprint) });
 	else
 		db_arg_null(a);
-	db_arg_i64(a, MAX(conf_now()->idempotency_ttl_ms, conf_now()->retention_payload_ms)); /* never shorter than its jobs live */
+	db_arg_i64(a, MAX(conf_now()->idempotency_ttl_ms,
+	                  conf_now()->retention_payload_ms)); /* never shorter than its jobs live */
 	db_arg_i16(a, 202);
 	buf_done(&errors);
 }
@@ -244,7 +249,8 @@ static void add_line(struct batch_draft *d, struct db_array *c, const struct sub
 {
 	int lane = lane_ids_get(d->api->lane_ids, s->lane);
 	assert(lane > 0);
-	int64_t floor, pass = fairness_pass(d->api->fairness, d->tenant_id, d->weight, lane, s->priority, loop_now_ms(&d->api->loop), &floor);
+	int64_t floor, pass = fairness_pass(d->api->fairness, d->tenant_id, d->weight, lane, s->priority,
+	                                    loop_now_ms(&d->api->loop), &floor);
 	note_pair(d, lane, s->priority);
 	db_array_id(&c[0], id_make(id_bucket(d->id)));
 	db_array_i32(&c[1], d->written_index++);
@@ -265,8 +271,9 @@ static void add_line(struct batch_draft *d, struct db_array *c, const struct sub
 
 static void build_chunk(struct batch_draft *d)
 {
-	static const enum db_type types[COLUMNS] = { DB_UUID, DB_INT4, DB_INT2, DB_INT2, DB_INT4, DB_TEXT, DB_TEXT, DB_TEXT,
-		                                     DB_TIME, DB_TIME, DB_TEXT, DB_TEXT, DB_INT8, DB_INT8, DB_INT2 };
+	static const enum db_type types[COLUMNS] = { DB_UUID, DB_INT4, DB_INT2, DB_INT2, DB_INT4,
+		                                     DB_TEXT, DB_TEXT, DB_TEXT, DB_TIME, DB_TIME,
+		                                     DB_TEXT, DB_TEXT, DB_INT8, DB_INT8, DB_INT2 };
 	struct db_array columns[COLUMNS];
 	for (size_t i = 0; i < COLUMNS; i++)
 		db_array_init(&columns[i], types[i], (size_t)1 << 30);
@@ -310,7 +317,7 @@ static enum flow_next send_start(struct flow *f)
 	struct batch_draft *d = draft_of(f);
 	fair_sync_touch(d->api->fair_sync);
 	d->tx = (struct db_tx){ .queries = d->queries, .n = d->nqueries, .retry_ms = conf_now()->intake_deadline_ms };
-	int rc = db_tx_start(d->api->db, &d->tx, f);
+	int rc = api_tx_start(d->api, &d->tx, f);
 	return rc < 0 ? fail(d, rc, "the database has too much to do") : FLOW_WAIT;
 }
 
@@ -346,7 +353,7 @@ static enum flow_next key_start(struct flow *f)
 	db_array_done(&bucket);
 	db_array_done(&tenant);
 	db_array_done(&key);
-	int rc = db_query_start(d->api->db, &d->query, f);
+	int rc = api_query_start(d->api, &d->query, f);
 	return rc < 0 ? fail(d, rc, "the database has too much to do") : FLOW_WAIT;
 }
 
@@ -363,7 +370,8 @@ static enum flow_next key_done(struct flow *f, int rc)
 		return flow_over(f, 0);
 	struct str fingerprint = db_get_str(q, 0, 3);
 	if (fingerprint.n != sizeof(d->fingerprint) || memcmp(fingerprint.p, d->fingerprint, fingerprint.n) != 0)
-		return fail(d, -(int)ERR_KEY_REUSED, "the first request with this key had another method, path or body");
+		return fail(d, -(int)ERR_KEY_REUSED,
+		            "the first request with this key had another method, path or body");
 	d->id = owner;
 	d->is_job = db_get_int(q, 0, 4) == 0;
 	d->first_status = (int)db_get_int(q, 0, 6);

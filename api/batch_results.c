@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * GET /v1/batches/{batch}/results: one job object per line with its `index`, in input order, as NDJSON. The answer is streamed page by page: the next page
- * is read when the client has taken the one before, so that its size does not matter. While the batch runs, lines that have not ended are
- * left out (`?all=true` shows them too). A database that fails in the middle cuts the answer, so that the client sees that it is not whole.
+ * GET /v1/batches/{batch}/results: one job object per line with its `index`, in input order, as NDJSON. The answer is
+ * streamed page by page: the next page is read when the client has taken the one before, so that its size does not
+ * matter. While the batch runs, lines that have not ended are left out (`?all=true` shows them too). A database that
+ * fails in the middle cuts the answer, so that the client sees that it is not whole.
  */
 #include "api/batches.h"
 
@@ -14,8 +15,8 @@
 #define PAGE_ROWS 200
 
 struct results {
-	struct op room;  /* the client takes more */
-	int after;       /* the last line that was sent */
+	struct op room; /* the client takes more */
+	int after;      /* the last line that was sent */
 	bool all;
 };
 
@@ -86,7 +87,8 @@ static enum flow_next page_done(struct flow *f, int rc)
 	for (int row = 0; row < n; row++) {
 		struct job_facts j;
 		job_facts_read(&q->query, row, &j);
-		job_object_write(&q->out, conf_now(), &j, (struct job_object_how){ .with_result = true, .index = j.batch_index });
+		job_object_write(&q->out, conf_now(), &j,
+		                 (struct job_object_how){ .with_result = true, .index = j.batch_index });
 		buf_add_char(&q->out, '\n');
 		s->after = j.batch_index;
 	}

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Many jobs in one body: NDJSON, which is judged line by line while it arrives, or {"jobs": […]}. Bad lines are reported and do not stop the
- * good ones; a body without a good one is refused. Nothing is written until the body is whole, so a client that vanishes leaves nothing.
+ * Many jobs in one body: NDJSON, which is judged line by line while it arrives, or {"jobs": […]}. Bad lines are
+ * reported and do not stop the good ones; a body without a good one is refused. Nothing is written until the body is
+ * whole, so a client that vanishes leaves nothing.
  *
- * The fingerprint of a stream is a chain over its lines, so that it does not depend on the pieces in which the body came.
+ * The fingerprint of a stream is a chain over its lines, so that it does not depend on the pieces in which the body
+ * came.
  */
 #include "api/batch_upload.h"
 
@@ -18,12 +20,12 @@
 #define SCRATCH_MAX ((size_t)256 << 20)
 
 struct upload {
-	struct op op;          /* the arrival of the body */
+	struct op op; /* the arrival of the body */
 	struct batch_draft draft;
-	struct buf line;       /* one that is not complete yet */
-	int64_t line_no;       /* of the last one, from 1 */
-	bool is_cut;           /* the line is over its limit; what follows of it is dropped */
-	bool is_over;          /* the arrival was answered */
+	struct buf line; /* one that is not complete yet */
+	int64_t line_no; /* of the last one, from 1 */
+	bool is_cut;     /* the line is over its limit; what follows of it is dropped */
+	bool is_over;    /* the arrival was answered */
 	uint8_t chain[SHA256_LEN];
 };
 
@@ -199,16 +201,19 @@ static int read_members(struct request *q, struct upload *u, json_t *v, json_t *
 	struct arena *a = &q->http->arena;
 	if (!json_is_object(v))
 		return err_set(&q->err, ERR_WRONG_TYPE, "wanted an object");
-	json_object_foreach(v, name, value) {
+	json_object_foreach(v, name, value)
+	{
 		struct str s = str_from(name);
 		const char *pointer = submission_pointer(a, "", s);
 		if (str_eq(s, STR("jobs"))) {
 			*ret_jobs = value;
 		} else if (str_eq(s, STR("webhook"))) {
-			if (submission_read_webhook(a, &q->api->guard, pointer, value, &u->draft.webhook_url, &q->err) < 0)
+			if (submission_read_webhook(a, &q->api->guard, pointer, value, &u->draft.webhook_url, &q->err) <
+			    0)
 				return -(int)q->err.code;
 		} else if (str_eq(s, STR("input_file_id"))) {
-			return err_set_at(&q->err, ERR_UNSUPPORTED, pointer, "this release takes no files: send jobs, or NDJSON");
+			return err_set_at(&q->err, ERR_UNSUPPORTED, pointer,
+			                  "this release takes no files: send jobs, or NDJSON");
 		} else {
 			return err_set_at(&q->err, ERR_UNKNOWN_FIELD, pointer, "there is no such field");
 		}
@@ -232,7 +237,8 @@ static enum flow_next read_start(struct flow *f)
 	if (!v || read_members(q, u, v, &jobs) < 0)
 		return request_refuse(q);
 	size_t i;
-	json_array_foreach(jobs, i, job) {
+	json_array_foreach(jobs, i, job)
+	{
 		if (take_job(q, u, job, i) < 0) {
 			q->err = u->draft.err;
 			return request_refuse(q);
@@ -250,7 +256,8 @@ static enum flow_next refuse_all(struct request *q, const struct batch_draft *d)
 	buf_printf(b, "{\"type\":\"/problems/%s\",\"title\":", err_code_name(ERR_INVALID));
 	buf_add_json_str(b, str_from(err_title(ERR_INVALID)));
 	buf_printf(b, ",\"status\":400,\"detail\":\"%s\",\"code\":\"%s\",\"request_id\":",
-	           d->error_count ? "no line is a valid job" : "there is no job in the body", err_code_name(ERR_INVALID));
+	           d->error_count ? "no line is a valid job" : "there is no job in the body",
+	           err_code_name(ERR_INVALID));
 	buf_add_json_str(b, q->http->request_id);
 	buf_printf(b, ",\"retryable\":false,\"error_count\":%d,\"errors\":[", d->error_count);
 	buf_add_str(b, buf_str(&d->errors));

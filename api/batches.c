@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One batch: read, list, cancel, retry. Counts are those of the batch's row plus what outcomes added since it was folded; what runs is counted from the
- * leases; the rest waits. Cancel marks the batch first, so that a worker's sweep finishes what this request cannot, then ends what waits, some
- * hundred jobs per statement, until nothing is left. Retry goes through the batch by line number, in pieces, and can be repeated at any point.
+ * One batch: read, list, cancel, retry. Counts are those of the batch's row plus what outcomes added since it was
+ * folded; what runs is counted from the leases; the rest waits. Cancel marks the batch first, so that a worker's sweep
+ * finishes what this request cannot, then ends what waits, some hundred jobs per statement, until nothing is left.
+ * Retry goes through the batch by line number, in pieces, and can be repeated at any point.
  */
 #include "api/batches.h"
 
@@ -22,8 +23,20 @@
 
 /* The columns of batch_get.sql. */
 enum {
-	COL_ID, COL_TOTAL, COL_ERRORS, COL_ERROR_COUNT, COL_CREATED, COL_FINISHED, COL_CANCEL, COL_WEBHOOK, COL_SUCCEEDED, COL_FAILED,
-	COL_CANCELED, COL_EXPIRED, COL_NOW, COL_RUNNING,
+	COL_ID,
+	COL_TOTAL,
+	COL_ERRORS,
+	COL_ERROR_COUNT,
+	COL_CREATED,
+	COL_FINISHED,
+	COL_CANCEL,
+	COL_WEBHOOK,
+	COL_SUCCEEDED,
+	COL_FAILED,
+	COL_CANCELED,
+	COL_EXPIRED,
+	COL_NOW,
+	COL_RUNNING,
 };
 
 struct batch_state {
@@ -31,7 +44,7 @@ struct batch_state {
 	int64_t wait_ms;
 	int after_line; /* of retry */
 	int retried;
-	int status;     /* of the answer */
+	int status; /* of the answer */
 	struct page page;
 };
 
@@ -60,10 +73,14 @@ static const char *status_name(const struct db_query *q, int row)
 
 static void write_counts(struct buf *b, const struct db_query *q, int row)
 {
-	int total = (int)db_get_int(q, row, COL_TOTAL), over = ended(q, row), running = (int)db_get_int(q, row, COL_RUNNING);
-	buf_printf(b, ",\"counts\":{\"queued\":%d,\"running\":%d,\"succeeded\":%d,\"failed\":%d,\"canceled\":%d,\"expired\":%d}",
-	           MAX(0, total - over - running), running, (int)db_get_int(q, row, COL_SUCCEEDED),
-	           (int)db_get_int(q, row, COL_FAILED), (int)db_get_int(q, row, COL_CANCELED), (int)db_get_int(q, row, COL_EXPIRED));
+	int total = (int)db_get_int(q, row, COL_TOTAL), over = ended(q, row),
+	    running = (int)db_get_int(q, row, COL_RUNNING);
+	buf_printf(
+	    b,
+	    ",\"counts\":{\"queued\":%d,\"running\":%d,\"succeeded\":%d,\"failed\":%d,\"canceled\":%d,\"expired\":%d}",
+	    MAX(0, total - over - running), running, (int)db_get_int(q, row, COL_SUCCEEDED),
+	    (int)db_get_int(q, row, COL_FAILED), (int)db_get_int(q, row, COL_CANCELED),
+	    (int)db_get_int(q, row, COL_EXPIRED));
 }
 
 static void write_progress(struct buf *b, const struct db_query *q, int row)
@@ -73,9 +90,11 @@ static void write_progress(struct buf *b, const struct db_query *q, int row)
 	int64_t until_us = is_over ? db_get_time(q, row, COL_FINISHED) : db_get_time(q, row, COL_NOW);
 	int64_t took_ms = MAX((int64_t)1, (until_us - db_get_time(q, row, COL_CREATED)) / 1000);
 	int64_t per_mille = total ? (int64_t)over * 1000 / total : 1000, rate_milli = (int64_t)over * 1000000 / took_ms;
-	buf_printf(b, ",\"progress\":{\"percent\":%lld.%lld,\"rate_per_s\":%lld.%03lld,\"estimated_finish_at\":", (long long)(per_mille / 10),
-	           (long long)(per_mille % 10), (long long)(rate_milli / 1000), (long long)(rate_milli % 1000));
-	int64_t finish_us = !is_over && rate_milli > 0 ? until_us + (int64_t)(total - over) * 1000000000 / rate_milli : 0;
+	buf_printf(b, ",\"progress\":{\"percent\":%lld.%lld,\"rate_per_s\":%lld.%03lld,\"estimated_finish_at\":",
+	           (long long)(per_mille / 10), (long long)(per_mille % 10), (long long)(rate_milli / 1000),
+	           (long long)(rate_milli % 1000));
+	int64_t finish_us =
+	    !is_over && rate_milli > 0 ? until_us + (int64_t)(total - over) * 1000000000 / rate_milli : 0;
 	job_object_time(b, finish_us);
 	buf_add_char(b, '}');
 }
@@ -84,7 +103,8 @@ static void write_batch(struct buf *b, const struct db_query *q, int row)
 {
 	buf_add_z(b, "{\"id\":");
 	job_object_id(b, db_get_id(q, row, COL_ID), "batch_");
-	buf_printf(b, ",\"object\":\"batch\",\"status\":\"%s\",\"total\":%d", status_name(q, row), (int)db_get_int(q, row, COL_TOTAL));
+	buf_printf(b, ",\"object\":\"batch\",\"status\":\"%s\",\"total\":%d", status_name(q, row),
+	           (int)db_get_int(q, row, COL_TOTAL));
 	write_counts(b, q, row);
 	buf_add_z(b, ",\"created_at\":");
 	job_object_time(b, db_get_time(q, row, COL_CREATED));
@@ -120,8 +140,9 @@ enum flow_next batches_answer(struct request *q, int status)
 	const struct db_query *query = &q->query;
 	if (db_rows(query) == 0)
 		return request_fail(q, ERR_NOT_FOUND, "there is no such batch");
-	struct str etag = arena_printf(&q->http->arena, "W/\"%d-%d-%d-%s\"", ended(query, 0), (int)db_get_int(query, 0, COL_SUCCEEDED),
-	                               (int)db_get_int(query, 0, COL_RUNNING), status_name(query, 0));
+	struct str etag = arena_printf(&q->http->arena, "W/\"%d-%d-%d-%s\"", ended(query, 0),
+	                               (int)db_get_int(query, 0, COL_SUCCEEDED), (int)db_get_int(query, 0, COL_RUNNING),
+	                               status_name(query, 0));
 	if (db_is_null(query, 0, COL_FINISHED))
 		http_reply_header(q->http, "Retry-After", STR("1"));
 	bool cached = request_is_cached(q, etag);
@@ -154,7 +175,8 @@ static enum flow_next get_loaded(struct flow *f, int rc)
 	struct request *q = request_of(f);
 	if (rc < 0)
 		return request_fail(q, rc, "the batch could not be read");
-	bool hold = db_rows(&q->query) > 0 && db_is_null(&q->query, 0, COL_FINISHED) && state_of(q)->wait_ms > 0 && !q->gone;
+	bool hold =
+	    db_rows(&q->query) > 0 && db_is_null(&q->query, 0, COL_FINISHED) && state_of(q)->wait_ms > 0 && !q->gone;
 	return hold ? FLOW_NEXT : batches_answer(q, 200);
 }
 

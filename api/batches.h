@@ -10,7 +10,7 @@ extern const struct flow_step batches_get_steps[];
 extern const struct flow_step batches_list_steps[];
 extern const struct flow_step batches_cancel_steps[];
 extern const struct flow_step batches_retry_steps[];
-extern const struct flow_step batch_results_steps[];  /* batch_results.c */
+extern const struct flow_step batch_results_steps[]; /* batch_results.c */
 
 struct id;
 struct request;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One timer, armed by traffic and let go by silence. Each tick reads the floors; every second one also publishes this process's counts and
- * takes the others'. A tick that fails (no database) is left out: places are then counted from an older floor, which accept.sql makes
- * good with the floor that it sees.
+ * One timer, armed by traffic and let go by silence. Each tick reads the floors; every second one also publishes this
+ * process's counts and takes the others'. A tick that fails (no database) is left out: places are then counted from an
+ * older floor, which accept.sql makes good with the floor that it sees.
  */
 #include "api/fair_sync.h"
 
@@ -11,11 +11,11 @@
 #include "api/api.h"
 #include "sql_api.h"
 
-#define TICK_MS    250
-#define QUIET_MS   2000
-#define FORGET_MS  60000
-#define PEERS_S    30
-#define SYNC_MAX   5000
+#define TICK_MS   250
+#define QUIET_MS  2000
+#define FORGET_MS 60000
+#define PEERS_S   30
+#define SYNC_MAX  5000
 
 struct fair_sync {
 	struct api *api;
@@ -43,7 +43,7 @@ static void ask_floors(struct fair_sync *s)
 	db_query_init(&s->floors, &sql_api_lane_floors);
 	s->floors.op.on_done = on_floors;
 	s->floors.retry_ms = 0;
-	if (db_query_start(s->api->db, &s->floors, NULL) < 0)
+	if (api_query_start(s->api, &s->floors, NULL) < 0)
 		db_query_done(&s->floors);
 }
 
@@ -66,7 +66,8 @@ static void publish(struct fair_sync *s)
 	db_array_init(&lane, DB_INT4, 1 << 20);
 	db_array_init(&priority, DB_INT2, 1 << 20);
 	db_array_init(&work, DB_INT8, 1 << 20);
-	LIST_EACH (&s->f->shares, k) {
+	LIST_EACH(&s->f->shares, k)
+	{
 		struct fair_share *share = container_of(k, struct fair_share, link);
 		if (share->synced == share->work || tenant.n >= SYNC_MAX)
 			continue;
@@ -87,7 +88,7 @@ static void publish(struct fair_sync *s)
 		db_arg_i32(a, PEERS_S);
 		s->others.op.on_done = on_others;
 		s->others.retry_ms = 0;
-		if (db_query_start(s->api->db, &s->others, NULL) < 0)
+		if (api_query_start(s->api, &s->others, NULL) < 0)
 			db_query_done(&s->others);
 	}
 	db_array_done(&tenant);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Keeps struct fairness in step with the database while there is traffic: floors every 250 ms, the other processes' counts every 500 ms. */
+/* Keeps struct fairness in step with the database while there is traffic: floors every 250 ms, the other processes'
+ * counts every 500 ms. */
 #ifndef MR_API_FAIR_SYNC_H
 #define MR_API_FAIR_SYNC_H
 

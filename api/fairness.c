@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Virtual time, kept per tenant, lane and priority. Pure: the clock is a parameter, fair_sync.c brings floors and the other processes'
- * counts. What is lost with the process does no harm: its tenants start again at the floor.
+ * Virtual time, kept per tenant, lane and priority. Pure: the clock is a parameter, fair_sync.c brings floors and the
+ * other processes' counts. What is lost with the process does no harm: its tenants start again at the floor.
  */
 #include "api/fairness.h"
 
@@ -42,9 +42,10 @@ static void share_free(struct fairness *f, struct fair_share *s)
 
 void fairness_done(struct fairness *f)
 {
-	LIST_EACH_SAFE (&f->shares, k, next)
-		share_free(f, container_of(k, struct fair_share, link));
-	LIST_EACH_SAFE (&f->floor_list, k, next) {
+	LIST_EACH_SAFE(&f->shares, k, next)
+	share_free(f, container_of(k, struct fair_share, link));
+	LIST_EACH_SAFE(&f->floor_list, k, next)
+	{
 		list_remove(&f->floor_list, k);
 		free(container_of(k, struct fair_floor, link));
 	}

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Start-time fair queueing: which place (`pass`) a new job gets in its lane and priority. Each job moves its tenant's virtual time on by
- * FAIR_COST ÷ weight; a tenant that was idle starts at the floor, the virtual time at which claims are now. So a tenant that submits a million
- * jobs delays itself, and the next tenant's first job starts about at once.
+ * Start-time fair queueing: which place (`pass`) a new job gets in its lane and priority. Each job moves its tenant's
+ * virtual time on by FAIR_COST ÷ weight; a tenant that was idle starts at the floor, the virtual time at which claims
+ * are now. So a tenant that submits a million jobs delays itself, and the next tenant's first job starts about at once.
  *
- * Every api process counts for itself; fairness_others adds what the other processes gave to the same tenants, some 500 ms later.
+ * Every api process counts for itself; fairness_others adds what the other processes gave to the same tenants, some 500
+ * ms later.
  */
 #ifndef MR_API_FAIRNESS_H
 #define MR_API_FAIRNESS_H
@@ -16,8 +17,8 @@
 #define FAIR_COST 1000000
 
 struct fairness {
-	struct hash by_key;   /* of struct fair_share */
-	struct list shares;   /* least recently used first */
+	struct hash by_key; /* of struct fair_share */
+	struct list shares; /* least recently used first */
 	struct hash floors;
 	struct list floor_list;
 };
@@ -26,14 +27,14 @@ struct fair_share {
 	struct link link;
 	int64_t tenant_id;
 	int lane, priority;
-	int64_t last;         /* the tenant's virtual time here */
-	int64_t work;         /* what this process gave, ever */
-	int64_t synced;       /* how much of it the others know */
+	int64_t last;   /* the tenant's virtual time here */
+	int64_t work;   /* what this process gave, ever */
+	int64_t synced; /* how much of it the others know */
 	uint64_t used_ms;
 	struct fair_peer {
 		struct id api_id;
 		int64_t work; /* as last seen */
-	} *peers;
+	} * peers;
 	size_t npeers;
 };
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The first hint goes out at once; those of the next 5 ms are gathered, each once, and go out together. So the latency is low when little
- * comes, and there are at most 200 statements per second when much does. The transaction does not wait for the disk
- * (synchronous_commit off): a lost hint costs one poll of a worker.
+ * The first hint goes out at once; those of the next 5 ms are gathered, each once, and go out together. So the latency
+ * is low when little comes, and there are at most 200 statements per second when much does. The transaction does not
+ * wait for the disk (synchronous_commit off): a lost hint costs one poll of a worker.
  */
 #include "api/hints.h"
 
@@ -70,7 +70,7 @@ static void send_all(struct hints *n)
 	db_array_done(&payloads);
 	n->query.op.on_done = on_sent;
 	n->query.retry_ms = 0;
-	if (db_query_start(n->api->db, &n->query, NULL) < 0)
+	if (api_query_start(n->api, &n->query, NULL) < 0)
 		db_query_done(&n->query);
 	timer_start(&n->timer, GATHER_MS);
 }

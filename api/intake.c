@@ -3,16 +3,17 @@
  * The group commit of single jobs.
  *
  *     intake_start → queue ─┬─ flush: one `accept` ─▶ each id that it returns: written
- *                           │                      └▶ the others: `idempotency_get` ─▶ mine after all, a replay, or a reused key
- *                           └─ the same key is under way here: wait for that one, then as above
+ *                           │                      └▶ the others: `idempotency_get` ─▶ mine after all, a replay, or a
+ * reused key └─ the same key is under way here: wait for that one, then as above
  *
- * When it goes: fewer than two flushes in flight: at the next turn of the loop; else when one returns or a full one waits. So a lone job
- * waits for nothing, and under load the groups grow by themselves.
+ * When it goes: fewer than two flushes in flight: at the next turn of the loop; else when one returns or a full one
+ * waits. So a lone job waits for nothing, and under load the groups grow by themselves.
  *
- * What can go wrong: a lost connection: db.c sends the same statement with the same ids again, and what an earlier sending wrote is
- * recognised. The time is over: 503, and the job may exist (a repeat with its key finds out). One job that the database refuses: its
- * group is written one by one, so that it fails alone. Two processes with the same keys: rows are sorted by bucket and key, so they wait for
- * each other in one order. Two statements of this process in flight at once never hold the same key.
+ * What can go wrong: a lost connection: db.c sends the same statement with the same ids again, and what an earlier
+ * sending wrote is recognised. The time is over: 503, and the job may exist (a repeat with its key finds out). One job
+ * that the database refuses: its group is written one by one, so that it fails alone. Two processes with the same keys:
+ * rows are sorted by bucket and key, so they wait for each other in one order. Two statements of this process in flight
+ * at once never hold the same key.
  */
 #include "api/intake.h"
 
@@ -34,7 +35,7 @@
 #define COLUMNS      18
 
 struct flush {
-	struct link link;           /* in intake.idle or intake.busy */
+	struct link link; /* in intake.idle or intake.busy */
 	struct intake *in;
 	struct db_query query;
 	struct db_array columns[COLUMNS];
@@ -47,14 +48,14 @@ struct intake {
 	struct api *api;
 	struct list queue;
 	size_t queue_bytes;
-	struct hash keys;           /* tenant and key → the intake_job that is queued or in flight */
-	struct list idle, busy;     /* of flush */
+	struct hash keys;       /* tenant and key → the intake_job that is queued or in flight */
+	struct list idle, busy; /* of flush */
 	struct soon soon;
 	bool stopped;
 };
 
 static const enum db_type column_types[COLUMNS] = {
-	DB_INT4, DB_UUID, DB_INT8, DB_INT2, DB_INT2, DB_INT4, DB_TEXT, DB_TEXT,  DB_TEXT,
+	DB_INT4, DB_UUID, DB_INT8, DB_INT2, DB_INT2, DB_INT4,  DB_TEXT, DB_TEXT, DB_TEXT,
 	DB_TIME, DB_TIME, DB_TEXT, DB_TEXT, DB_TEXT, DB_BYTEA, DB_INT8, DB_INT8, DB_INT2,
 };
 
@@ -77,8 +78,8 @@ static void settle(struct intake *in, struct intake_job *j)
 }
 
 /* j and those that waited for it, which submitted the same key: now whose key it is is known. */
-static void answer_group(struct intake *in, struct intake_job *j, const uint8_t *fingerprint, struct id id, bool is_batch,
-                         int status)
+static void answer_group(struct intake *in, struct intake_job *j, const uint8_t *fingerprint, struct id id,
+                         bool is_batch, int status)
 {
 	settle(in, j);
 	struct list group = { 0 };
@@ -166,8 +167,8 @@ static void on_keys(struct op *op, int rc)
 		}
 		struct str fingerprint = db_get_str(&f->query, row, 3);
 		assert(fingerprint.n == 32);
-		answer_group(in, j, (const uint8_t *)fingerprint.p, db_get_id(&f->query, row, 5), db_get_int(&f->query, row, 4) == 1,
-		             (int)db_get_int(&f->query, row, 6));
+		answer_group(in, j, (const uint8_t *)fingerprint.p, db_get_id(&f->query, row, 5),
+		             db_get_int(&f->query, row, 4) == 1, (int)db_get_int(&f->query, row, 6));
 	}
 	flush_over(f);
 }
@@ -193,14 +194,15 @@ static void ask_keys(struct flush *f)
 	db_array_done(&key);
 	f->query.op.on_done = on_keys;
 	f->query.retry_ms = conf_now()->intake_deadline_ms;
-	int rc = db_query_start(f->in->api->db, &f->query, NULL);
+	int rc = api_query_start(f->in->api, &f->query, NULL);
 	if (rc < 0)
 		on_keys(&f->query.op, rc);
 }
 
 /* --- the flush --- */
 
-/* The rows come in the order of no promise, but nearly always in the order of the jobs: look from where the last was found. */
+/* The rows come in the order of no promise, but nearly always in the order of the jobs: look from where the last was
+ * found. */
 static void mark_written(struct flush *f)
 {
 	size_t at = 0;
@@ -223,7 +225,8 @@ static void flush_failed(struct flush *f, int rc)
 	struct intake *in = f->in;
 	bool split = rc == -(int)ERR_DB_QUERY && f->n > 1;
 	log_event(split ? LOG_WARN : err_level(rc), "accept_failed", "jobs could not be written", LOG_I64("jobs", f->n),
-	          LOG_Z("code", err_code_name(rc)), LOG_Z("sqlstate", f->query.sqlstate), LOG_Z("error", f->query.err.text), LOG_END);
+	          LOG_Z("code", err_code_name(rc)), LOG_Z("sqlstate", f->query.sqlstate),
+	          LOG_Z("error", f->query.err.text), LOG_END);
 	for (size_t i = f->n; i-- > 0;) {
 		struct intake_job *j = f->jobs[i];
 		if (split && !in->stopped) {
@@ -342,7 +345,7 @@ static void flush_send(struct flush *f)
 	f->query.op.on_done = on_accepted;
 	f->query.retry_ms = conf->intake_deadline_ms;
 	f->started_ns = uv_hrtime();
-	int rc = db_query_start(in->api->db, &f->query, NULL);
+	int rc = api_query_start(in->api, &f->query, NULL);
 	if (rc < 0)
 		on_accepted(&f->query.op, rc);
 }

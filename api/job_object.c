@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Writes the job object straight into a buffer, member by member in the order of the contract: this is on the path of every answer, so no
- * tree is built. What is JSON already (metadata, result) goes in as it is.
+ * Writes the job object straight into a buffer, member by member in the order of the contract: this is on the path of
+ * every answer, so no tree is built. What is JSON already (metadata, result) goes in as it is.
  */
 #include "api/job_object.h"
 
@@ -15,8 +15,8 @@
 #define FLAG_PARTIAL_ANSWER  2
 
 static const char *const status_names[] = {
-	[STATUS_SCHEDULED] = "scheduled", [STATUS_QUEUED] = "queued",     [STATUS_RUNNING] = "running",
-	[STATUS_SUCCEEDED] = "succeeded", [STATUS_FAILED] = "failed",     [STATUS_CANCELED] = "canceled",
+	[STATUS_SCHEDULED] = "scheduled", [STATUS_QUEUED] = "queued", [STATUS_RUNNING] = "running",
+	[STATUS_SUCCEEDED] = "succeeded", [STATUS_FAILED] = "failed", [STATUS_CANCELED] = "canceled",
 	[STATUS_EXPIRED] = "expired",
 };
 static const char *const level_names[] = {
@@ -50,10 +50,44 @@ static struct str text_or_null(const struct db_query *q, int row, int col)
 
 /* The columns of job_get.sql. */
 enum column {
-	COL_ID, COL_KIND, COL_ROUTE, COL_BATCH, COL_INDEX, COL_PRIORITY, COL_METADATA, COL_USER, COL_CREATED, COL_RUN_AT, COL_EXPIRES,
-	COL_MAX_ATTEMPTS, COL_WEBHOOK, COL_STATUS, COL_LANE, COL_PASS, COL_PARKED_UNTIL, COL_REASON, COL_CLAIMED, COL_CANCEL, COL_ATTEMPTS,
-	COL_INTERRUPTIONS, COL_TOKEN, COL_STARTED, COL_FINISHED, COL_LEVEL, COL_TARGET, COL_ERROR_CODE, COL_ERROR_MESSAGE, COL_ERROR_STATUS,
-	COL_INPUT, COL_CACHED, COL_OUTPUT, COL_COST, COL_FLAGS, COL_RESULT, COL_VERSION, COL_DEADLINE,
+	COL_ID,
+	COL_KIND,
+	COL_ROUTE,
+	COL_BATCH,
+	COL_INDEX,
+	COL_PRIORITY,
+	COL_METADATA,
+	COL_USER,
+	COL_CREATED,
+	COL_RUN_AT,
+	COL_EXPIRES,
+	COL_MAX_ATTEMPTS,
+	COL_WEBHOOK,
+	COL_STATUS,
+	COL_LANE,
+	COL_PASS,
+	COL_PARKED_UNTIL,
+	COL_REASON,
+	COL_CLAIMED,
+	COL_CANCEL,
+	COL_ATTEMPTS,
+	COL_INTERRUPTIONS,
+	COL_TOKEN,
+	COL_STARTED,
+	COL_FINISHED,
+	COL_LEVEL,
+	COL_TARGET,
+	COL_ERROR_CODE,
+	COL_ERROR_MESSAGE,
+	COL_ERROR_STATUS,
+	COL_INPUT,
+	COL_CACHED,
+	COL_OUTPUT,
+	COL_COST,
+	COL_FLAGS,
+	COL_RESULT,
+	COL_VERSION,
+	COL_DEADLINE,
 };
 
 void job_facts_read(const struct db_query *q, int row, struct job_facts *ret)
@@ -74,7 +108,8 @@ void job_facts_read(const struct db_query *q, int row, struct job_facts *ret)
 		.created_us = db_get_time(q, row, COL_CREATED),
 		.run_at_us = db_get_time(q, row, COL_RUN_AT),
 		.expires_us = db_get_time(q, row, COL_DEADLINE),
-		.started_us = db_is_null(q, row, COL_CLAIMED) ? db_get_time(q, row, COL_STARTED) : db_get_time(q, row, COL_CLAIMED),
+		.started_us = db_is_null(q, row, COL_CLAIMED) ? db_get_time(q, row, COL_STARTED)
+		                                              : db_get_time(q, row, COL_CLAIMED),
 		.finished_us = db_get_time(q, row, COL_FINISHED),
 		.parked_until_us = db_get_time(q, row, COL_PARKED_UNTIL),
 		.pass = db_get_int(q, row, COL_PASS),
@@ -201,7 +236,8 @@ static void write_error(struct buf *b, const struct conf *conf, const struct job
 	job_object_text(b, j->error_code);
 	buf_add_z(b, ",\"message\":");
 	job_object_text(b, j->error_message);
-	buf_printf(b, ",\"retryable\":%s,\"provider\":", code != ERR_OK && err_is_retryable((int)code) ? "true" : "false");
+	buf_printf(b,
+	           ",\"retryable\":%s,\"provider\":", code != ERR_OK && err_is_retryable((int)code) ? "true" : "false");
 	job_object_text(b, provider);
 	buf_add_z(b, ",\"target\":");
 	job_object_text(b, j->target);
@@ -233,9 +269,11 @@ static void write_result(struct buf *b, const struct job_facts *j)
 
 static void write_usage(struct buf *b, const struct job_facts *j)
 {
-	buf_printf(b, ",\"usage\":{\"input_tokens\":%lld,\"cached_input_tokens\":%lld,\"output_tokens\":%lld,\"estimated\":%s}",
-	           (long long)j->input_tokens, (long long)j->cached_input_tokens, (long long)j->output_tokens,
-	           j->flags & FLAG_USAGE_ESTIMATED ? "true" : "false");
+	buf_printf(
+	    b,
+	    ",\"usage\":{\"input_tokens\":%lld,\"cached_input_tokens\":%lld,\"output_tokens\":%lld,\"estimated\":%s}",
+	    (long long)j->input_tokens, (long long)j->cached_input_tokens, (long long)j->output_tokens,
+	    j->flags & FLAG_USAGE_ESTIMATED ? "true" : "false");
 	buf_add_z(b, ",\"cost\":{\"usd\":");
 	if (j->cost_nanousd >= 0)
 		job_object_usd(b, j->cost_nanousd);
@@ -276,7 +314,8 @@ int job_object_write(struct buf *b, const struct conf *conf, const struct job_fa
 	job_object_time(b, j->expires_us);
 	buf_add_z(b, j->cancel_requested ? ",\"cancel_requested\":true" : ",\"cancel_requested\":false");
 	write_queue(b, j);
-	buf_printf(b, ",\"attempts\":%d,\"max_attempts\":%d,\"interruptions\":%d", j->attempts, j->max_attempts, j->interruptions);
+	buf_printf(b, ",\"attempts\":%d,\"max_attempts\":%d,\"interruptions\":%d", j->attempts, j->max_attempts,
+	           j->interruptions);
 	write_served_by(b, j);
 	if (how.with_result)
 		write_result(b, j);
@@ -297,7 +336,8 @@ struct str job_object_etag(const struct job_facts *j, char out[64])
 {
 	struct buf b;
 	buf_init(&b, 63);
-	buf_printf(&b, "W/\"%lld-%d-%d-%d%d\"", (long long)j->version, (int)j->status, j->attempts, j->cancel_requested, j->result.p != NULL);
+	buf_printf(&b, "W/\"%lld-%d-%d-%d%d\"", (long long)j->version, (int)j->status, j->attempts, j->cancel_requested,
+	           j->result.p != NULL);
 	assert(!buf_failed(&b));
 	memcpy(out, b.p, b.n);
 	struct str etag = { out, b.n };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The job as clients see it: what is known about it, gathered from one row of job_get or from an acceptance, and its JSON. */
+/* The job as clients see it: what is known about it, gathered from one row of job_get or from an acceptance, and its
+ * JSON. */
 #ifndef MR_API_JOB_OBJECT_H
 #define MR_API_JOB_OBJECT_H
 
@@ -20,32 +21,34 @@ enum job_object_status {
 }; /* as in outcome.status */
 
 struct job_facts {
-	struct id id, batch_id;   /* batch_id zero: none */
+	struct id id, batch_id;                        /* batch_id zero: none */
 	struct str route, metadata, user, webhook_url; /* p NULL: none */
 	struct str target, error_code, error_message, result;
 	int64_t created_us, run_at_us, expires_us, started_us, finished_us; /* 0: not */
-	int64_t parked_until_us;  /* 0: not parked */
+	int64_t parked_until_us;                                            /* 0: not parked */
 	int64_t pass, version;
 	int64_t input_tokens, cached_input_tokens, output_tokens;
-	int64_t cost_nanousd;     /* -1: unknown */
-	int64_t start_us;         /* estimated; 0: unknown */
+	int64_t cost_nanousd; /* -1: unknown */
+	int64_t start_us;     /* estimated; 0: unknown */
 	enum job_object_status status;
-	int batch_index;          /* -1: none */
+	int batch_index; /* -1: none */
 	int kind, priority, attempts, interruptions, max_attempts, level, error_status, flags;
-	int lane;                 /* 0: it is not in the queue */
-	int park_reason;          /* -1: not parked */
-	int ahead;                /* -1: unknown or too many to count */
+	int lane;        /* 0: it is not in the queue */
+	int park_reason; /* -1: not parked */
+	int ahead;       /* -1: unknown or too many to count */
 	bool cancel_requested;
 };
 
-/* From a row of job_get.sql, job_list*.sql or batch_results.sql, which have the same columns. Borrowed from the result. */
+/* From a row of job_get.sql, job_list*.sql or batch_results.sql, which have the same columns. Borrowed from the result.
+ */
 void job_facts_read(const struct db_query *q, int row, struct job_facts *ret);
 bool job_status_is_over(enum job_object_status status);
 const char *job_status_name(enum job_object_status status);
 /* -1: no such status. */
 int job_status_by_name(struct str name);
 
-/* How: with_result leaves the member `result` out when false (lists); index adds `index` when not negative (results of a batch). */
+/* How: with_result leaves the member `result` out when false (lists); index adds `index` when not negative (results of
+ * a batch). */
 struct job_object_how {
 	bool with_result;
 	int index;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * load → hold → (load again) → count. A hold that times out is no failure: the job is answered as it stands. The count stops at 1,000 rows,
- * and a failure of it only leaves `ahead` unknown. The estimated start is the count over what all live workers ended in the last minute.
+ * load → hold → (load again) → count. A hold that times out is no failure: the job is answered as it stands. The count
+ * stops at 1,000 rows, and a failure of it only leaves `ahead` unknown. The estimated start is the count over what all
+ * live workers ended in the last minute.
  */
 #include "api/job_view.h"
 
@@ -26,7 +27,7 @@ static enum flow_next load_start(struct flow *f)
 	db_arg_i32(&v->query.args, id_bucket(v->id));
 	db_arg_id(&v->query.args, v->id);
 	db_arg_i64(&v->query.args, v->tenant_id);
-	int rc = db_query_start(v->api->db, &v->query, f);
+	int rc = api_query_start(v->api, &v->query, f);
 	return rc < 0 ? flow_fail(f, rc) : FLOW_WAIT;
 }
 
@@ -75,7 +76,7 @@ static enum flow_next count_start(struct flow *f)
 	db_arg_i64(a, j->pass);
 	db_arg_id(a, j->id);
 	db_arg_i32(a, AHEAD_MAX);
-	return db_query_start(v->api->db, &v->count_query, f) < 0 ? FLOW_NEXT : FLOW_WAIT;
+	return api_query_start(v->api, &v->count_query, f) < 0 ? FLOW_NEXT : FLOW_WAIT;
 }
 
 static enum flow_next count_done(struct flow *f, int rc)
@@ -107,7 +108,8 @@ static void on_view_end(struct flow *f, int result)
 	op_done(&view_of(f)->op, result);
 }
 
-void job_view_start(struct api *api, struct job_view *v, struct flow *flow, struct id id, int64_t tenant_id, int64_t wait_ms)
+void job_view_start(struct api *api, struct job_view *v, struct flow *flow, struct id id, int64_t tenant_id,
+                    int64_t wait_ms)
 {
 	job_view_done(v);
 	*v = (struct job_view){ .api = api, .id = id, .tenant_id = tenant_id, .wait_ms = wait_ms };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading one job, as an operation of its own: look, hold until it has ended if that is wanted, look again, and count what stands before it in the
- * queue. Everything that answers with a job object uses it.
+ * Reading one job, as an operation of its own: look, hold until it has ended if that is wanted, look again, and count
+ * what stands before it in the queue. Everything that answers with a job object uses it.
  */
 #ifndef MR_API_JOB_VIEW_H
 #define MR_API_JOB_VIEW_H
@@ -14,17 +14,17 @@
 struct api;
 
 struct job_view {
-	struct op op;            /* completes with 0, -ERR_NOT_FOUND or the database's error */
+	struct op op; /* completes with 0, -ERR_NOT_FOUND or the database's error */
 	struct flow flow;
 	struct api *api;
 	struct db_query query, count_query;
 	struct waiter waiter;
 	struct id id;
 	int64_t tenant_id;
-	int64_t wait_ms;         /* left to hold; 0: not at all */
+	int64_t wait_ms; /* left to hold; 0: not at all */
 	bool has_waited;
-	struct job_facts facts;  /* valid at completion with 0, until job_view_done */
-	int64_t retry_after_s;   /* a good time to poll again */
+	struct job_facts facts; /* valid at completion with 0, until job_view_done */
+	int64_t retry_after_s;  /* a good time to poll again */
 };
 
 /* v lives in the caller; one completion will come. */

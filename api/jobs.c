@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One job: read, cancel, retry, erase. All answer with the job object, read by job_view after whatever was done. Another tenant's job does not
- * exist (404). Each is safe to repeat: canceling an ended job answers it as it stands, retrying a job that is queued again is a conflict.
+ * One job: read, cancel, retry, erase. All answer with the job object, read by job_view after whatever was done.
+ * Another tenant's job does not exist (404). Each is safe to repeat: canceling an ended job answers it as it stands,
+ * retrying a job that is queued again is a conflict.
  */
 #include "api/jobs.h"
 
@@ -48,7 +49,8 @@ enum flow_next jobs_answer(struct request *q, int status)
 	char room[64];
 	struct str etag = job_object_etag(&v->facts, room);
 	if (!job_status_is_over(v->facts.status))
-		http_reply_header(q->http, "Retry-After", arena_printf(&q->http->arena, "%lld", (long long)v->retry_after_s));
+		http_reply_header(q->http, "Retry-After",
+		                  arena_printf(&q->http->arena, "%lld", (long long)v->retry_after_s));
 	bool cached = request_is_cached(q, etag);
 	if (cached && (q->http->method == HTTP_GET || q->http->method == HTTP_HEAD_))
 		return request_answer(q, 304);
@@ -122,7 +124,8 @@ static enum flow_next cancel_view_start(struct flow *f)
 {
 	struct request *q = request_of(f);
 	const struct canceling *one = q->state;
-	job_view_start(q->api, jobs_view(q), f, q->id, q->who.tenant_id, one->was_running && !q->gone ? CANCEL_WAIT_MS : 0);
+	job_view_start(q->api, jobs_view(q), f, q->id, q->who.tenant_id,
+	               one->was_running && !q->gone ? CANCEL_WAIT_MS : 0);
 	return FLOW_WAIT;
 }
 
@@ -205,7 +208,8 @@ static enum flow_next retry_view_done(struct flow *f, int rc)
 	case STATUS_FAILED:
 	case STATUS_CANCELED:
 	case STATUS_EXPIRED:
-		return request_fail(q, ERR_CONFLICT, "the job's request was erased, or another retry of it is under way");
+		return request_fail(q, ERR_CONFLICT,
+		                    "the job's request was erased, or another retry of it is under way");
 	case STATUS_SCHEDULED:
 	case STATUS_QUEUED:
 	case STATUS_RUNNING:

@@ -5,7 +5,7 @@
 
 #include "common/flow.h"
 
-extern const struct flow_step jobs_submit_steps[];   /* jobs_submit.c */
+extern const struct flow_step jobs_submit_steps[]; /* jobs_submit.c */
 extern const struct flow_step jobs_get_steps[];
 extern const struct flow_step jobs_cancel_steps[];
 extern const struct flow_step jobs_retry_steps[];

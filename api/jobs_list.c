@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * GET /v1/jobs and GET /v1/jobs/{job}/attempts. A page is read with one row more than asked for, which tells whether there are more. Lists leave
- * `result` out: a page of a hundred large answers is what batch results are for. An unknown parameter is refused, because a filter that
- * is ignored gives wrong jobs.
+ * GET /v1/jobs and GET /v1/jobs/{job}/attempts. A page is read with one row more than asked for, which tells whether
+ * there are more. Lists leave `result` out: a page of a hundred large answers is what batch results are for. An unknown
+ * parameter is refused, because a filter that is ignored gives wrong jobs.
  */
 #include <string.h>
 
@@ -47,22 +47,31 @@ static int read_filter(struct request *q, struct filter *f, struct str name, str
 		return 0;
 	if (str_eq(name, STR("status"))) {
 		f->status = job_status_by_name(value);
-		return f->status < 0 ? bad(q, "status", "status is scheduled, queued, running, succeeded, failed, canceled or expired") : 0;
+		return f->status < 0
+		           ? bad(q, "status",
+		                 "status is scheduled, queued, running, succeeded, failed, canceled or expired")
+		           : 0;
 	}
 	if (str_eq(name, STR("batch_id")))
-		return id_parse(value, "batch_", &f->batch_id) < 0 ? bad(q, "batch_id", "batch_id is the id of a batch") : 0;
+		return id_parse(value, "batch_", &f->batch_id) < 0 ? bad(q, "batch_id", "batch_id is the id of a batch")
+		                                                   : 0;
 	if (str_eq(name, STR("route")))
 		f->route = value;
 	else if (str_eq(name, STR("user")))
 		f->user = value;
 	else if (str_eq(name, STR("created_after")))
-		return clock_parse_rfc3339(value, &f->after_us) < 0 ? bad(q, "created_after", "wanted a time as RFC 3339") : 0;
+		return clock_parse_rfc3339(value, &f->after_us) < 0
+		           ? bad(q, "created_after", "wanted a time as RFC 3339")
+		           : 0;
 	else if (str_eq(name, STR("created_before")))
-		return clock_parse_rfc3339(value, &f->before_us) < 0 ? bad(q, "created_before", "wanted a time as RFC 3339") : 0;
+		return clock_parse_rfc3339(value, &f->before_us) < 0
+		           ? bad(q, "created_before", "wanted a time as RFC 3339")
+		           : 0;
 	else if (str_has_prefix(name, STR("metadata[")))
 		return read_metadata(q, f, name, value);
 	else
-		return err_set_at(&q->err, ERR_UNKNOWN_FIELD, arena_strz(&q->http->arena, name), "there is no such parameter");
+		return err_set_at(&q->err, ERR_UNKNOWN_FIELD, arena_strz(&q->http->arena, name),
+		                  "there is no such parameter");
 	return 0;
 }
 
@@ -183,7 +192,8 @@ static enum flow_next exists_done(struct flow *flow, int rc)
 {
 	struct request *q = request_of(flow);
 	if (rc < 0)
-		return request_fail(q, rc, rc == -(int)ERR_NOT_FOUND ? "there is no such job" : "the job could not be read");
+		return request_fail(q, rc,
+		                    rc == -(int)ERR_NOT_FOUND ? "there is no such job" : "the job could not be read");
 	return FLOW_NEXT;
 }
 
@@ -236,7 +246,9 @@ static void write_attempt(struct buf *b, const struct db_query *q, int row)
 	write_text(b, "code", q, row, 7);
 	write_text(b, "message", q, row, 8);
 	write_text(b, "next", q, row, 9);
-	buf_printf(b, ",\"partial\":%s,\"usage\":{\"input_tokens\":%lld,\"cached_input_tokens\":%lld,\"output_tokens\":%lld,\"estimated\":%s}",
+	buf_printf(b,
+	           ",\"partial\":%s,\"usage\":{\"input_tokens\":%lld,\"cached_input_tokens\":%lld,\"output_tokens\":%"
+	           "lld,\"estimated\":%s}",
 	           flags & 2 ? "true" : "false", (long long)db_get_int(q, row, 11), (long long)db_get_int(q, row, 12),
 	           (long long)db_get_int(q, row, 13), flags & 1 ? "true" : "false");
 	buf_add_z(b, ",\"cost\":{");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A map from lane names to numbers, filled from table lane as names come up. Two requests that ask for the same new name both get it: the
- * statement makes what is missing and returns the rest. A number is kept as a pointer that is never followed.
+ * A map from lane names to numbers, filled from table lane as names come up. Two requests that ask for the same new
+ * name both get it: the statement makes what is missing and returns the rest. A number is kept as a pointer that is
+ * never followed.
  */
 #include "api/lane_ids.h"
 
@@ -49,11 +50,12 @@ int lane_ids_ask(struct lane_ids *l, struct db_query *q, const struct str *names
 	db_query_init(q, &sql_api_lane_get);
 	db_arg_array(&q->args, &a);
 	db_array_done(&a);
-	return db_query_start(l->api->db, q, flow);
+	return api_query_start(l->api, q, flow);
 }
 
 void lane_ids_learn(struct lane_ids *l, const struct db_query *q)
 {
 	for (int i = 0; i < db_rows(q); i++)
-		hash_set(&l->by_name, db_get_str(q, i, 1), (void *)(intptr_t)db_get_int(q, i, 0)); /* NOLINT(performance-no-int-to-ptr) */
+		hash_set(&l->by_name, db_get_str(q, i, 1),
+		         (void *)(intptr_t)db_get_int(q, i, 0)); /* NOLINT(performance-no-int-to-ptr) */
 }

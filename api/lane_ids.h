@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The number of each lane by its name. Numbers never change, so what was found once is kept for good; names come from the configuration. */
+/* The number of each lane by its name. Numbers never change, so what was found once is kept for good; names come from
+ * the configuration. */
 #ifndef MR_API_LANE_IDS_H
 #define MR_API_LANE_IDS_H
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * /healthz says that the process turns its loop; it never asks the database, so that an outage there does not make a supervisor restart
- * the api. /readyz says whether requests can be served: the database answers, its schema is the one this program was built for, and
- * the process is not shutting down. /metrics is for the operator's key.
+ * /healthz says that the process turns its loop; it never asks the database, so that an outage there does not make a
+ * supervisor restart the api. /readyz says whether requests can be served: the database answers, its schema is the one
+ * this program was built for, and the process is not shutting down. /metrics is for the operator's key.
  */
 #include "api/meta.h"
 
@@ -25,7 +25,10 @@ static enum flow_next ready_start(struct flow *f)
 {
 	struct request *q = request_of(f);
 	const struct api *api = q->api;
-	const char *why = api->draining ? "draining" : !db_is_up(api->db) ? "database" : !api->schema_ok ? "schema" : NULL;
+	const char *why = api->draining        ? "draining"
+	                  : !db_is_up(api->db) ? "database"
+	                  : !api->schema_ok    ? "schema"
+	                                       : NULL;
 	if (!why)
 		buf_add_z(&q->out, "{\"status\":\"ready\"}\n");
 	else

@@ -2,11 +2,12 @@
 /*
  * From the HTTP server's calls to the steps of a route, and from their end to the answer.
  *
- * When all is well: head → route, media type and key are judged before a byte of the body is read → the body → the route's steps →
- * request_end sends what they made. A stream of jobs starts its steps as soon as the key is known and takes the body in pieces.
+ * When all is well: head → route, media type and key are judged before a byte of the body is read → the body → the
+ * route's steps → request_end sends what they made. A stream of jobs starts its steps as soon as the key is known and
+ * takes the body in pieces.
  *
- * What can go wrong: every refusal is one problem+json answer, made here. A client that leaves early ends a request that has not
- * started; one that runs is told (request.on_gone) and ends in its own time, into nothing.
+ * What can go wrong: every refusal is one problem+json answer, made here. A client that leaves early ends a request
+ * that has not started; one that runs is told (request.on_gone) and ends in its own time, into nothing.
  */
 #include "api/request.h"
 
@@ -60,7 +61,7 @@ static void on_flow_end(struct flow *f, int result)
 		result = err_set(&q->err, ERR_TOO_LARGE, "the answer would be larger than %zu bytes", ANSWER_MAX);
 	if (result < 0) {
 		if (q->err.code == ERR_OK)
-			err_set(&q->err, (enum err_code)-result, "%s", "");
+			err_set(&q->err, (enum err_code) - result, "%s", "");
 		send_problem(q);
 		return;
 	}
@@ -87,8 +88,9 @@ static void on_known(struct request *q, int rc)
 		return;
 	}
 	if (rc < 0) {
-		refuse(q, (enum err_code)-rc, rc == -ERR_UNAUTHENTICATED ? "the API key is unknown, revoked or expired"
-		                                                         : "the API key could not be looked up");
+		refuse(q, (enum err_code) - rc,
+		       rc == -ERR_UNAUTHENTICATED ? "the API key is unknown, revoked or expired"
+		                                  : "the API key could not be looked up");
 		return;
 	}
 	q->who = q->lookup.who;
@@ -144,8 +146,9 @@ static bool judge_body(struct request *q)
 	}
 	if (!given.p || str_eq(type, STR("application/json")))
 		return true;
-	http_reply_header(h, "Accept", q->route->body == BODY_JOBS ? STR("application/json, application/x-ndjson")
-	                                                           : STR("application/json"));
+	http_reply_header(h, "Accept",
+	                  q->route->body == BODY_JOBS ? STR("application/json, application/x-ndjson")
+	                                              : STR("application/json"));
 	refuse(q, ERR_MEDIA_TYPE, "the body must be application/json");
 	return false;
 }
@@ -253,6 +256,6 @@ void request_query_init(struct request *q, const struct db_stmt *stmt)
 
 enum flow_next request_query(struct request *q)
 {
-	int rc = db_query_start(q->api->db, &q->query, &q->flow);
+	int rc = api_query_start(q->api, &q->query, &q->flow);
 	return rc < 0 ? request_fail(q, rc, "the database has too much to do") : FLOW_WAIT;
 }

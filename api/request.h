@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One request on its way: the route's step table runs when the key is known and the body is whole; the steps set up an answer or fail, and
- * the end of the flow sends it. It lives in the HTTP request's arena.
+ * One request on its way: the route's step table runs when the key is known and the body is whole; the steps set up an
+ * answer or fail, and the end of the flow sends it. It lives in the HTTP request's arena.
  */
 #ifndef MR_API_REQUEST_H
 #define MR_API_REQUEST_H
@@ -20,23 +20,23 @@ struct request {
 	const struct route *route;
 	struct identity who;
 	struct auth_lookup lookup;
-	struct id id;              /* of the path; zero when it names none */
-	struct db_query query;     /* for whichever step runs */
-	struct job_view *view;     /* see jobs_view */
-	void *state;               /* the handler's own; in the arena */
-	void (*release)(struct request *q); /* frees what the arena does not; may be NULL */
-	void (*on_gone)(struct request *q); /* the client left while the steps ran; may be NULL */
+	struct id id;                        /* of the path; zero when it names none */
+	struct db_query query;               /* for whichever step runs */
+	struct job_view *view;               /* see jobs_view */
+	void *state;                         /* the handler's own; in the arena */
+	void (*release)(struct request *q);  /* frees what the arena does not; may be NULL */
+	void (*on_gone)(struct request *q);  /* the client left while the steps ran; may be NULL */
 	void (*on_drain)(struct request *q); /* a streamed answer may go on; may be NULL */
-	struct err err;            /* why it fails */
-	int status;                /* of the answer */
-	struct str content_type;   /* of the answer; preset to application/json */
-	struct buf out;            /* its body */
+	struct err err;                      /* why it fails */
+	int status;                          /* of the answer */
+	struct str content_type;             /* of the answer; preset to application/json */
+	struct buf out;                      /* its body */
 	bool has_id;
-	bool known;                /* the key was looked up */
-	bool whole;                /* the body is there */
-	bool started;              /* the steps run */
-	bool streaming;            /* the head of the answer is out */
-	bool gone;                 /* the client left */
+	bool known;     /* the key was looked up */
+	bool whole;     /* the body is there */
+	bool started;   /* the steps run */
+	bool streaming; /* the head of the answer is out */
+	bool gone;      /* the client left */
 };
 
 extern const struct http_handler request_handler;
@@ -54,8 +54,8 @@ enum flow_next request_query(struct request *q);
 void request_query_init(struct request *q, const struct db_stmt *stmt);
 
 /*
- * How long the answer may be held, in ms: `Prefer: wait=N` or `?wait=N`, at most limits.wait; 0: not at all. Says Preference-Applied. A
- * negative return is -ERR_INVALID with q->err.
+ * How long the answer may be held, in ms: `Prefer: wait=N` or `?wait=N`, at most limits.wait; 0: not at all. Says
+ * Preference-Applied. A negative return is -ERR_INVALID with q->err.
  */
 int64_t request_wait_ms(struct request *q);
 /* limit, after and order of a page. 0 or -ERR_INVALID with q->err. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What headers and query say about how to answer: waiting (RFC 7240), pages, the Idempotency-Key, ETag and If-None-Match, CORS. Pure reading;
- * a mistake of the client is an error that names the header or parameter.
+ * What headers and query say about how to answer: waiting (RFC 7240), pages, the Idempotency-Key, ETag and
+ * If-None-Match, CORS. Pure reading; a mistake of the client is an error that names the header or parameter.
  */
 #include "api/request.h"
 
@@ -60,7 +60,8 @@ int request_page(struct request *q, const char *prefix, struct page *ret)
 		return err_set_at(&q->err, ERR_INVALID, "limit", "limit is a number from 1 to 100");
 	ret->limit = (int)limit;
 	if (http_req_query(q->http, "after", &s) && id_parse(s, prefix, &ret->after) < 0)
-		return err_set_at(&q->err, ERR_INVALID, "after", "after is the id of the last object of the page before");
+		return err_set_at(&q->err, ERR_INVALID, "after",
+		                  "after is the id of the last object of the page before");
 	if (http_req_query(q->http, "order", &s)) {
 		ret->descending = str_eq(s, STR("desc"));
 		if (!ret->descending && !str_eq(s, STR("asc")))
@@ -91,7 +92,8 @@ int request_key(struct request *q, struct str *ret)
 	*ret = (struct str){ 0 };
 	struct str s = http_req_header(q->http, "idempotency-key");
 	if (!s.p && conf_now()->idempotency_required)
-		return err_set(&q->err, ERR_KEY_MISSING, "send a header Idempotency-Key that is new for each submission");
+		return err_set(&q->err, ERR_KEY_MISSING,
+		               "send a header Idempotency-Key that is new for each submission");
 	if (!s.p)
 		return 0;
 	if (http_count(q->http->headers, q->http->nheaders, "idempotency-key") > 1)
@@ -154,8 +156,9 @@ bool request_cors(struct request *q)
 	if (h->method != HTTP_OPTIONS || !http_req_header(h, "access-control-request-method").p)
 		return false;
 	http_reply_header(h, "Access-Control-Allow-Methods", STR("GET, HEAD, POST, DELETE, OPTIONS"));
-	http_reply_header(h, "Access-Control-Allow-Headers",
-	                  STR("Authorization, Content-Type, Idempotency-Key, If-None-Match, Prefer, x-api-key, x-request-id"));
+	http_reply_header(
+	    h, "Access-Control-Allow-Headers",
+	    STR("Authorization, Content-Type, Idempotency-Key, If-None-Match, Prefer, x-api-key, x-request-id"));
 	http_reply_header(h, "Access-Control-Max-Age", STR("86400"));
 	h->route = "preflight";
 	http_reply(h, 204, (struct str){ 0 }, (struct str){ 0 });

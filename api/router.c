@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The table of routes and the look-up in it. HEAD is answered by the row of GET. {job} and {batch} take an id of that kind; a malformed
- * id is an unknown path, because no such object can exist. A known path with another method gives the list for Allow.
+ * The table of routes and the look-up in it. HEAD is answered by the row of GET. {job} and {batch} take an id of that
+ * kind; a malformed id is an unknown path, because no such object can exist. A known path with another method gives the
+ * list for Allow.
  */
 #include "api/router.h"
 

@@ -14,7 +14,7 @@ enum route_body { BODY_NONE, BODY_JSON, BODY_JOBS /* JSON, or NDJSON as a stream
 
 struct route {
 	enum http_method method;
-	const char *pattern;           /* "/v1/jobs/{job}/cancel"; also the metric label */
+	const char *pattern; /* "/v1/jobs/{job}/cancel"; also the metric label */
 	enum route_key key;
 	enum route_body body;
 	const struct flow_step *steps;
@@ -25,7 +25,7 @@ struct route_match {
 	struct id id;              /* of {job} or {batch} */
 	bool has_id;
 	bool path_known;
-	char allow[64];            /* methods of this path, when path_known */
+	char allow[64]; /* methods of this path, when path_known */
 };
 
 void router_find(enum http_method method, struct str path, struct route_match *ret);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reads one native job body. Every field is a row of a table; what is not in the table does not exist and is refused with its pointer,
- * because a field that is silently ignored is worse than a refusal. Fields of the contract that this release does not carry out are in the
- * table too, as refusals of their own (422). The order of judgement is the order of the members in the body, then what is missing,
- * then what does not fit together.
+ * Reads one native job body. Every field is a row of a table; what is not in the table does not exist and is refused
+ * with its pointer, because a field that is silently ignored is worse than a refusal. Fields of the contract that this
+ * release does not carry out are in the table too, as refusals of their own (422). The order of judgement is the order
+ * of the members in the body, then what is missing, then what does not fit together.
  */
 #include "api/submission.h"
 
@@ -59,8 +59,9 @@ static size_t characters(struct str s)
 static const char *type_name(const json_t *v)
 {
 	static const char *const names[] = {
-		[JSON_OBJECT] = "an object", [JSON_ARRAY] = "an array", [JSON_STRING] = "a string", [JSON_INTEGER] = "a number",
-		[JSON_REAL] = "a number",    [JSON_TRUE] = "true",      [JSON_FALSE] = "false",     [JSON_NULL] = "null",
+		[JSON_OBJECT] = "an object", [JSON_ARRAY] = "an array", [JSON_STRING] = "a string",
+		[JSON_INTEGER] = "a number", [JSON_REAL] = "a number",  [JSON_TRUE] = "true",
+		[JSON_FALSE] = "false",      [JSON_NULL] = "null",
 	};
 	return names[json_typeof(v)];
 }
@@ -76,7 +77,8 @@ static int read_text(struct reader *r, json_t *v, size_t max, struct str *ret)
 		return wrong_type(r, "a string", v);
 	struct str s = json_str_of(v);
 	if (s.n == 0 || characters(s) > max)
-		return err_set_at(r->err, ERR_OUT_OF_RANGE, r->pointer, "wanted 1 to %zu characters, got %zu", max, characters(s));
+		return err_set_at(r->err, ERR_OUT_OF_RANGE, r->pointer, "wanted 1 to %zu characters, got %zu", max,
+		                  characters(s));
 	*ret = arena_str(r->a, s);
 	return 0;
 }
@@ -87,7 +89,8 @@ static int read_number(struct reader *r, json_t *v, int min, int max, int *ret)
 		return wrong_type(r, "a whole number", v);
 	json_int_t n = json_integer_value(v);
 	if (n < min || n > max)
-		return err_set_at(r->err, ERR_OUT_OF_RANGE, r->pointer, "wanted %d to %d, got %lld", min, max, (long long)n);
+		return err_set_at(r->err, ERR_OUT_OF_RANGE, r->pointer, "wanted %d to %d, got %lld", min, max,
+		                  (long long)n);
 	*ret = (int)n;
 	return 0;
 }
@@ -99,7 +102,8 @@ static int read_time(struct reader *r, json_t *v, int64_t *ret)
 	if (!json_is_string(v))
 		return wrong_type(r, "a time as RFC 3339", v);
 	if (clock_parse_rfc3339(json_str_of(v), ret) < 0)
-		return err_set_at(r->err, ERR_OUT_OF_RANGE, r->pointer, "wanted a time as RFC 3339: 2026-01-01T00:00:00Z");
+		return err_set_at(r->err, ERR_OUT_OF_RANGE, r->pointer,
+		                  "wanted a time as RFC 3339: 2026-01-01T00:00:00Z");
 	int64_t most_us = r->rules->now_us + r->rules->conf->retention_payload_ms * 1000;
 	if (*ret > most_us)
 		return err_set_at(r->err, ERR_OUT_OF_RANGE, r->pointer,
@@ -169,15 +173,18 @@ static int read_metadata(struct reader *r, json_t *v)
 		return err_set_at(r->err, ERR_OUT_OF_RANGE, r->pointer, "wanted at most %d pairs", METADATA_PAIRS);
 	const char *key, *base = r->pointer;
 	json_t *value;
-	json_object_foreach(v, key, value) {
+	json_object_foreach(v, key, value)
+	{
 		r->pointer = submission_pointer(r->a, base, str_from(key));
 		size_t n = characters(str_from(key));
 		if (n < 1 || n > METADATA_KEY)
-			return err_set_at(r->err, ERR_OUT_OF_RANGE, r->pointer, "a key has 1 to %d characters", METADATA_KEY);
+			return err_set_at(r->err, ERR_OUT_OF_RANGE, r->pointer, "a key has 1 to %d characters",
+			                  METADATA_KEY);
 		if (!json_is_string(value))
 			return wrong_type(r, "a string", value);
 		if (characters(json_str_of(value)) > METADATA_VALUE)
-			return err_set_at(r->err, ERR_OUT_OF_RANGE, r->pointer, "a value has at most %d characters", METADATA_VALUE);
+			return err_set_at(r->err, ERR_OUT_OF_RANGE, r->pointer, "a value has at most %d characters",
+			                  METADATA_VALUE);
 	}
 	struct buf b;
 	buf_init(&b, 1 << 20);
@@ -198,7 +205,8 @@ int submission_read_webhook(struct arena *a, const struct netguard *guard, const
 		return wrong_type(&r, "an object", v);
 	const char *key;
 	json_t *value, *url = NULL;
-	json_object_foreach(v, key, value) {
+	json_object_foreach(v, key, value)
+	{
 		r.pointer = submission_pointer(a, pointer, str_from(key));
 		if (!str_eq_z(STR("url"), key))
 			return err_set_at(err, ERR_UNKNOWN_FIELD, r.pointer, "there is no such field");
@@ -212,7 +220,7 @@ int submission_read_webhook(struct arena *a, const struct netguard *guard, const
 		return rc;
 	struct err why = { 0 };
 	rc = netguard_check_url(guard, *ret_url, &why);
-	return rc < 0 ? err_set_at(err, why.code ? why.code : (enum err_code)-rc, r.pointer, "%s", why.text) : 0;
+	return rc < 0 ? err_set_at(err, why.code ? why.code : (enum err_code) - rc, r.pointer, "%s", why.text) : 0;
 }
 
 static int read_webhook(struct reader *r, json_t *v)
@@ -229,7 +237,8 @@ static int read_cache(struct reader *r, json_t *v)
 		return wrong_type(r, "an object", v);
 	if (json_object_size(v) == 1 && str_eq(json_str(v, "mode"), STR("off")))
 		return 0;
-	return err_set_at(r->err, ERR_UNSUPPORTED, r->pointer, "this release has no cache: only {\"mode\": \"off\"} is taken");
+	return err_set_at(r->err, ERR_UNSUPPORTED, r->pointer,
+	                  "this release has no cache: only {\"mode\": \"off\"} is taken");
 }
 
 static int read_unsupported(struct reader *r, json_t *v)
@@ -266,7 +275,8 @@ static int read_field(struct reader *r, const char *base, const char *name, json
 	return err_set_at(r->err, ERR_UNKNOWN_FIELD, r->pointer, "there is no such field");
 }
 
-/* A route or target of the configuration has a lane of its own; all bare model names share one, because outsiders choose them. */
+/* A route or target of the configuration has a lane of its own; all bare model names share one, because outsiders
+ * choose them. */
 static int find_route(struct reader *r, const char *base)
 {
 	struct submission *s = r->s;
@@ -276,9 +286,10 @@ static int find_route(struct reader *r, const char *base)
 	if (!is_given)
 		s->route = STR("default");
 	if (!conf_route_find(conf, r->a, s->route))
-		return is_given ? err_set_at(r->err, ERR_UNKNOWN_ROUTE, pointer, "there is no route or model %.*s",
-		                             (int)MIN(s->route.n, (size_t)100), s->route.p)
-		                : err_set_at(r->err, ERR_MISSING_FIELD, pointer, "there is no route \"default\": name one");
+		return is_given
+		           ? err_set_at(r->err, ERR_UNKNOWN_ROUTE, pointer, "there is no route or model %.*s",
+		                        (int)MIN(s->route.n, (size_t)100), s->route.p)
+		           : err_set_at(r->err, ERR_MISSING_FIELD, pointer, "there is no route \"default\": name one");
 	s->lane = STR("*");
 	for (size_t i = 0; i < conf->nroutes; i++)
 		if (str_eq(conf->routes[i].name, s->route))
@@ -294,14 +305,16 @@ static int check_whole(struct reader *r, const char *base)
 {
 	struct submission *s = r->s;
 	if (!r->request)
-		return err_set_at(r->err, ERR_MISSING_FIELD, submission_pointer(r->a, base, STR("request")), "a job needs a request");
+		return err_set_at(r->err, ERR_MISSING_FIELD, submission_pointer(r->a, base, STR("request")),
+		                  "a job needs a request");
 	int rc = find_route(r, base);
 	if (rc < 0)
 		return rc;
 	if (s->expires_at_us && s->expires_at_us <= s->run_at_us)
 		return err_set_at(r->err, ERR_OUT_OF_RANGE, submission_pointer(r->a, base, STR("expires_at")),
 		                  "the job would expire before it may run");
-	return submission_check_request(r->a, s->kind, r->request, submission_pointer(r->a, base, STR("request")), r->err);
+	return submission_check_request(r->a, s->kind, r->request, submission_pointer(r->a, base, STR("request")),
+	                                r->err);
 }
 
 int submission_read_value(struct arena *a, const struct submission_rules *rules, json_t *v, const char *base,
@@ -313,7 +326,8 @@ int submission_read_value(struct arena *a, const struct submission_rules *rules,
 		return wrong_type(&r, "an object", v);
 	const char *name;
 	json_t *value;
-	json_object_foreach(v, name, value) {
+	json_object_foreach(v, name, value)
+	{
 		int rc = read_field(&r, base, name, value);
 		if (rc < 0)
 			return rc;

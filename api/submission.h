@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One job as a client describes it: read, judged, and reduced to what the queue needs to know. Pure: no database, no loop. */
+/* One job as a client describes it: read, judged, and reduced to what the queue needs to know. Pure: no database, no
+ * loop. */
 #ifndef MR_API_SUBMISSION_H
 #define MR_API_SUBMISSION_H
 

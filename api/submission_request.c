@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The shape of a chat or embeddings request: enough to be sure that a provider can read it, no more. What only a provider knows
- * (models, tools, formats) passes through as it is and is judged there.
+ * The shape of a chat or embeddings request: enough to be sure that a provider can read it, no more. What only a
+ * provider knows (models, tools, formats) passes through as it is and is judged there.
  */
 #include "api/submission.h"
 
@@ -35,7 +35,8 @@ static int check_parts(struct checker *c, const char *pointer, json_t *parts)
 	json_t *part;
 	if (json_array_size(parts) == 0)
 		return err_set_at(c->err, ERR_OUT_OF_RANGE, pointer, "wanted at least one part");
-	json_array_foreach(parts, i, part) {
+	json_array_foreach(parts, i, part)
+	{
 		if (!json_is_object(part))
 			return wrong(c, at_index(c->a, pointer, i), "an object");
 		if (!json_is_string(json_get(part, "type")))
@@ -50,9 +51,10 @@ static int check_message(struct checker *c, const char *pointer, json_t *m)
 		return wrong(c, pointer, "an object");
 	struct str role = json_str(m, "role");
 	if (!json_is_string(json_get(m, "role")))
-		return json_get(m, "role") ? wrong(c, submission_pointer(c->a, pointer, STR("role")), "a string")
-		                           : err_set_at(c->err, ERR_MISSING_FIELD, submission_pointer(c->a, pointer, STR("role")),
-		                                        "a message needs a role");
+		return json_get(m, "role")
+		           ? wrong(c, submission_pointer(c->a, pointer, STR("role")), "a string")
+		           : err_set_at(c->err, ERR_MISSING_FIELD, submission_pointer(c->a, pointer, STR("role")),
+		                        "a message needs a role");
 	if (!is_role(role))
 		return err_set_at(c->err, ERR_OUT_OF_RANGE, submission_pointer(c->a, pointer, STR("role")),
 		                  "wanted system, developer, user, assistant, tool or function");
@@ -95,7 +97,8 @@ static int check_chat(struct checker *c, json_t *request, const char *base)
 	if (json_array_size(messages) == 0)
 		return err_set_at(c->err, ERR_OUT_OF_RANGE, pointer, "wanted at least one message");
 	size_t i;
-	json_array_foreach(messages, i, m) {
+	json_array_foreach(messages, i, m)
+	{
 		int rc = check_message(c, at_index(c->a, pointer, i), m);
 		if (rc < 0)
 			return rc;
@@ -105,12 +108,17 @@ static int check_chat(struct checker *c, json_t *request, const char *base)
 		double min, max;
 		bool whole;
 	} numbers[] = {
-		{ "max_tokens", 1, 1e9, true },  { "max_completion_tokens", 1, 1e9, true }, { "n", 1, 128, true },
-		{ "temperature", 0, 2, false },  { "top_p", 0, 1, false },                  { "presence_penalty", -2, 2, false },
+		{ "max_tokens", 1, 1e9, true },
+		{ "max_completion_tokens", 1, 1e9, true },
+		{ "n", 1, 128, true },
+		{ "temperature", 0, 2, false },
+		{ "top_p", 0, 1, false },
+		{ "presence_penalty", -2, 2, false },
 		{ "frequency_penalty", -2, 2, false },
 	};
 	for (i = 0; i < ARRAY_LEN(numbers); i++) {
-		int rc = check_number(c, request, base, numbers[i].name, numbers[i].min, numbers[i].max, numbers[i].whole);
+		int rc =
+		    check_number(c, request, base, numbers[i].name, numbers[i].min, numbers[i].max, numbers[i].whole);
 		if (rc < 0)
 			return rc;
 	}
@@ -130,9 +138,9 @@ static int check_embeddings(struct checker *c, json_t *request, const char *base
 	if (json_array_size(input) == 0)
 		return err_set_at(c->err, ERR_OUT_OF_RANGE, pointer, "the input is empty");
 	size_t i;
-	json_array_foreach(input, i, one)
-		if (!json_is_string(one) && !json_is_integer(one) && !json_is_array(one))
-			return wrong(c, at_index(c->a, pointer, i), "a string or tokens");
+	json_array_foreach(input, i, one) if (!json_is_string(one) && !json_is_integer(one) &&
+	                                      !json_is_array(one)) return wrong(c, at_index(c->a, pointer, i),
+	                                                                        "a string or tokens");
 	return 0;
 }
 

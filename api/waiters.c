@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * All waits of the process in two lists, jobs and batches, each with one query that is never in flight twice. The interval starts at 50 ms,
- * grows while nothing ends and falls back when something did; a notice runs the query after 2 ms, so that a burst of notices is one query.
+ * All waits of the process in two lists, jobs and batches, each with one query that is never in flight twice. The
+ * interval starts at 50 ms, grows while nothing ends and falls back when something did; a notice runs the query after 2
+ * ms, so that a burst of notices is one query.
  *
- * A query that fails is asked again at the next tick; the waits' own timers end them in any case. More than CHUNK waits are asked
- * for in turn, from the front of the list, which rotates.
+ * A query that fails is asked again at the next tick; the waits' own timers end them in any case. More than CHUNK waits
+ * are asked for in turn, from the front of the list, which rotates.
  */
 #include "api/waiters.h"
 
@@ -78,7 +79,8 @@ static void on_answer(struct op *op, int rc)
 	struct list done;
 	list_init(&done);
 	if (n > 0)
-		LIST_EACH_SAFE (&kind->waiting, k, next) {
+		LIST_EACH_SAFE(&kind->waiting, k, next)
+		{
 			struct waiter *one = container_of(k, struct waiter, link);
 			if (!hash_get(&ended, (struct str){ (const char *)one->id.b, sizeof(one->id.b) }))
 				continue;
@@ -122,7 +124,7 @@ static void ask(struct wait_kind *kind)
 	db_array_done(&tenant);
 	kind->query.op.on_done = on_answer;
 	kind->query.retry_ms = 0;
-	if (db_query_start(kind->all->api->db, &kind->query, NULL) < 0)
+	if (api_query_start(kind->all->api, &kind->query, NULL) < 0)
 		db_query_done(&kind->query);
 }
 
@@ -163,8 +165,8 @@ void waiters_free(struct waiters *w)
 	free(w);
 }
 
-void waiter_start(struct waiters *all, struct waiter *w, struct flow *flow, struct id id, int64_t tenant_id, bool is_batch,
-                  int64_t ms)
+void waiter_start(struct waiters *all, struct waiter *w, struct flow *flow, struct id id, int64_t tenant_id,
+                  bool is_batch, int64_t ms)
 {
 	assert(ms > 0);
 	w->all = all;
@@ -194,6 +196,6 @@ void waiters_drain(struct waiters *w)
 	timer_stop(&w->timer);
 	struct list *lists[] = { &w->jobs.waiting, &w->batches.waiting };
 	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
-		LIST_EACH (lists[i], k)
-			timer_start(&container_of(k, struct waiter, link)->timer, 0);
+		LIST_EACH(lists[i], k)
+	timer_start(&container_of(k, struct waiter, link)->timer, 0);
 }

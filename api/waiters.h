@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Requests that wait for a job or a batch to end: one query for all of them, run at once when a notice says that outcomes were written, else
- * at 50 to 250 ms. A waiter embeds in its owner and completes as an op: 0 it has ended, -ERR_TIMEOUT the time is over, -ERR_CANCELED
- * (also when the process shuts down).
+ * Requests that wait for a job or a batch to end: one query for all of them, run at once when a notice says that
+ * outcomes were written, else at 50 to 250 ms. A waiter embeds in its owner and completes as an op: 0 it has ended,
+ * -ERR_TIMEOUT the time is over, -ERR_CANCELED (also when the process shuts down).
  */
 #ifndef MR_API_WAITERS_H
 #define MR_API_WAITERS_H
@@ -26,8 +26,8 @@ struct waiter {
 
 struct waiters *waiters_new(struct api *api);
 void waiters_free(struct waiters *w); /* nothing may wait */
-void waiter_start(struct waiters *all, struct waiter *w, struct flow *flow, struct id id, int64_t tenant_id, bool is_batch,
-                  int64_t ms);
+void waiter_start(struct waiters *all, struct waiter *w, struct flow *flow, struct id id, int64_t tenant_id,
+                  bool is_batch, int64_t ms);
 /* Outcomes were written (a hint). */
 void waiters_hint(struct waiters *w);
 /* Ends all waits now, and each that comes later at once: the process shuts down. */

@@ -10,6 +10,6 @@ from batch b cross join lateral (
 		coalesce(sum(expired), 0) as expired
 	from batch_delta where bucket = b.bucket and batch_id = b.id
 ) d
-where b.tenant_id = $1::int8 and ($2::uuid is null or b.id < $2::uuid)
+where b.tenant_id = $1::int8 and b.id < coalesce($2::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
 order by b.id desc
 limit $3::int4

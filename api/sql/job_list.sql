@@ -23,7 +23,7 @@ left join lateral (
 	order by o.token desc limit 1
 ) o on true
 where j.tenant_id = $1::int8
-	and ($2::uuid is null or j.id < $2::uuid)
+	and j.id < coalesce($2::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
 	and ($4::int2 is null or case when l.job_id is not null then 2 when r.job_id is not null then 1
 		when p.job_id is not null then case when p.reason = 0 then 0 else 1 end else coalesce(o.status, 1) end = $4::int2)
 	and ($5::uuid is null or j.batch_id = $5::uuid)

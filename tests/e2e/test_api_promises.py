@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an accepted answer is worth: idempotency over processes, crashes after the answer, lost answers of the database, drain."""
 
+import contextlib
 import json
 import signal
+import socket
 import threading
 import time
 
+import psycopg2
+
+from pg import TEMPLATE
 from stack import wait_until
 
 
@@ -141,7 +146,6 @@ def test_sigterm_answers_what_is_held_and_ends(make_stack):
 def test_a_second_signal_ends_the_grace(make_stack):
     stack = make_stack(workers=0, simulator=True, config={"server": {"grace": "60s"}})
     connection = stack.http()
-    import socket
     s = socket.create_connection((connection.host, connection.port))
     s.sendall(f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {connection.key}\r\n"
               "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{".encode())
@@ -163,33 +167,83 @@ def test_sighup_takes_over_what_may_change(make_stack):
     assert stack.http().post("/v1/jobs", stack.body()).json["code"] == "idempotency_key_missing"
 
 
-def test_a_full_intake_says_when_to_come_back(make_stack):
-    stack = make_stack(workers=0, simulator=True, config={"intake": {"queue": 1, "deadline": "3s"}})
-    stack.submit()
-    lock = threading.Event()
-
-    def hold():
-        import psycopg2
-        connection = psycopg2.connect(stack.db)
-        connection.cursor().execute("lock table job in access exclusive mode")
-        lock.set()
-        release.wait(30)
+@contextlib.contextmanager
+def table_locked(stack, table):
+    """Nobody else can use the table meanwhile, as if its disk had stopped."""
+    connection = psycopg2.connect(stack.db)
+    try:
+        connection.cursor().execute(f"lock table {table} in access exclusive mode")
+        yield
+    finally:
         connection.close()
 
-    release = threading.Event()
-    holder = threading.Thread(target=hold)
-    holder.start()
-    lock.wait(10)
-    try:
-        calls = [threading.Thread(target=lambda: stack.http().post("/v1/jobs", stack.body())) for _ in range(12)]
-        for c in calls:
-            c.start()
-        refused = wait_until(lambda: next((a for a in [stack.http().post("/v1/jobs", stack.body(), timeout=5)] if a.status == 503), None),
-                             10, "a refusal")
+
+def in_background(n, call):
+    threads = [threading.Thread(target=call) for _ in range(n)]
+    for t in threads:
+        t.start()
+    return threads
+
+
+def test_a_full_intake_says_when_to_come_back(make_stack):
+    stack = make_stack(workers=0, simulator=True, config={"intake": {"queue": 1}})
+    stack.submit()
+    with table_locked(stack, "job"):
+        calls = in_background(12, lambda: stack.http().post("/v1/jobs", stack.body()))
+
+        def refusal():
+            answer = stack.http().post("/v1/jobs", stack.body(), timeout=5)
+            return answer if answer.status == 503 else None
+
+        refused = wait_until(refusal, 10, "a refusal")
         assert refused.json["code"] == "overloaded" and refused.headers["Retry-After"]
-    finally:
-        release.set()
-        holder.join()
     for c in calls:
-        c.join()
+        c.join(30)
+    stack.submit()
+
+
+def test_the_end_does_not_wait_for_a_database_that_hangs(make_stack):
+    stack = make_stack(workers=0, simulator=True, config={"server": {"grace": "60s"}})
+    stack.submit()
+
+    def submit():
+        try:
+            stack.http().post("/v1/jobs", stack.body())
+        except OSError:
+            pass  # cut by the second signal
+
+    with table_locked(stack, "job"):
+        calls = in_background(5, submit)
+        waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+        wait_until(lambda: stack.sql(waiting)[0][0] > 0, 10, "a group commit that hangs")
+        stack.apis[0].signal(signal.SIGTERM)
+        stack.apis[0].wait_log('"event":"drain"')
+        assert stack.apis[0].term(10) == 0
+    for c in calls:
+        c.join(30)
+
+
+def test_a_job_that_the_database_refuses_fails_alone(make_stack):
+    stack = make_stack(workers=0, simulator=True)
+    stack.sql("create function refuse() returns trigger language plpgsql as $$ begin raise exception 'xyzzy'; end $$")
+    stack.sql("create trigger refuse before insert on payload for each row when (new.body like '%poison%') execute function refuse()")
+    answers = many(30, lambda i: stack.http().post("/v1/jobs", stack.body("poison" if i == 7 else f"n{i}")))
+    assert [a.status for i, a in enumerate(answers) if i != 7] == [202] * 29
+    assert answers[7].status == 500 and answers[7].json["code"] == "database_error"
+    assert "xyzzy" not in answers[7].text  # the database's words are for the log
+    assert stack.sql("select count(*) from job") == [(29,)]
+
+
+def test_an_outage_of_the_database_is_503_and_ends_with_it(make_stack, make_pg):
+    cluster = make_pg()
+    keys = cluster.make_template()
+    stack = make_stack(workers=0, simulator=True, db=cluster.url(TEMPLATE), keys=keys, config={"intake": {"deadline": "1s"}})
+    stack.submit()
+    cluster.kill()
+    assert stack.http().get("/healthz").status == 200
+    wait_until(lambda: stack.http().get("/readyz").status == 503, 10, "the api noticing the outage")
+    answer = stack.http().post("/v1/jobs", stack.body())
+    assert answer.status == 503 and answer.json["code"] == "database_unavailable" and answer.json["retryable"] is True
+    cluster.start()
+    wait_until(lambda: stack.http().get("/readyz").status == 200, 20, "the api noticing the return")
     stack.submit()

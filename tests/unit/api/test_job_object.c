@@ -15,8 +15,16 @@ static const struct job_object_how whole = { .with_result = true, .index = -1 };
 
 static struct job_facts facts(enum job_object_status status)
 {
-	return (struct job_facts){ .id = id_make(7), .route = STR("default"), .created_us = 1767225600000000, .expires_us = 1767312000000000,
-		                   .status = status, .batch_index = -1, .park_reason = -1, .ahead = -1, .cost_nanousd = -1, .priority = 4 };
+	return (struct job_facts){ .id = id_make(7),
+		                   .route = STR("default"),
+		                   .created_us = 1767225600000000,
+		                   .expires_us = 1767312000000000,
+		                   .status = status,
+		                   .batch_index = -1,
+		                   .park_reason = -1,
+		                   .ahead = -1,
+		                   .cost_nanousd = -1,
+		                   .priority = 4 };
 }
 
 static json_t *written(const struct job_facts *j, struct job_object_how how)
@@ -38,8 +46,11 @@ static void test_job_object_of_a_new_job(void **state)
 	struct job_facts j = facts(STATUS_QUEUED);
 	json_t *v = written(&j, whole);
 	static const char *const members[] = {
-		"id", "object", "status", "kind", "route", "batch_id", "priority", "metadata", "user", "created_at", "run_at", "started_at",
-		"finished_at", "expires_at", "queue", "attempts", "served_by", "result", "error", "usage", "cost", "cancel_requested", "interruptions",
+		"id",       "object",           "status",        "kind",       "route",
+		"batch_id", "priority",         "metadata",      "user",       "created_at",
+		"run_at",   "started_at",       "finished_at",   "expires_at", "queue",
+		"attempts", "served_by",        "result",        "error",      "usage",
+		"cost",     "cancel_requested", "interruptions",
 	};
 	for (size_t i = 0; i < ARRAY_LEN(members); i++)
 		if (!json_get(v, members[i]))
@@ -137,8 +148,8 @@ static void test_job_object_money(void **state)
 		int64_t nano;
 		const char *text;
 	} rows[] = {
-		{ 0, "\"0.000000\"" },          { 1, "\"0.000000001\"" },          { 342000, "\"0.000342\"" },
-		{ 342010, "\"0.00034201\"" },   { 1000000000, "\"1.000000\"" },    { 12345678901, "\"12.345678901\"" },
+		{ 0, "\"0.000000\"" },         { 1, "\"0.000000001\"" },       { 342000, "\"0.000342\"" },
+		{ 342010, "\"0.00034201\"" },  { 1000000000, "\"1.000000\"" }, { 12345678901, "\"12.345678901\"" },
 		{ 900000000, "\"0.900000\"" },
 	};
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

@@ -29,7 +29,9 @@ static void test_router_finds_each_of_its_routes(void **state)
 		for (bool first = true; str_split(&rest, '/', &part); first = false) {
 			if (!first)
 				buf_add_char(&b, '/');
-			buf_add_str(&b, str_eq(part, STR("{job}")) ? STR("job_" HEX) : str_eq(part, STR("{batch}")) ? STR("batch_" HEX) : part);
+			buf_add_str(&b, str_eq(part, STR("{job}"))     ? STR("job_" HEX)
+			                : str_eq(part, STR("{batch}")) ? STR("batch_" HEX)
+			                                               : part);
 		}
 		struct route_match m;
 		router_find(r->method, buf_str(&b), &m);
@@ -73,9 +75,22 @@ static void test_router_unknown_paths(void **state)
 {
 	(void)state;
 	static const char *const paths[] = {
-		"", "/", "/v1", "/v1/", "/v1/jobs/", "/v1/job", "/v1/jobs/job_", "/v1/jobs/job_123", "/v1/jobs/batch_" HEX,
-		"/v1/jobs/job_" HEX "/", "/v1/jobs/job_" HEX "/nothing", "/v1/jobs/job_" HEX "0", "//v1/jobs", "/V1/jobs",
-		"/v1/batches/job_" HEX, "/v1/jobs/job_0123456789ABCDEF0123456789ABCDEF",
+		"",
+		"/",
+		"/v1",
+		"/v1/",
+		"/v1/jobs/",
+		"/v1/job",
+		"/v1/jobs/job_",
+		"/v1/jobs/job_123",
+		"/v1/jobs/batch_" HEX,
+		"/v1/jobs/job_" HEX "/",
+		"/v1/jobs/job_" HEX "/nothing",
+		"/v1/jobs/job_" HEX "0",
+		"//v1/jobs",
+		"/V1/jobs",
+		"/v1/batches/job_" HEX,
+		"/v1/jobs/job_0123456789ABCDEF0123456789ABCDEF",
 	};
 	for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
 		struct route_match m = find(HTTP_GET, paths[i]);

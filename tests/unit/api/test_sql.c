@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every statement of both rooms can be prepared against the migrated schema, with as many parameters as its callers give. */
+/* Every statement of both rooms can be prepared against the migrated schema, with as many parameters as its callers
+ * give. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -46,7 +47,8 @@ static void prepare_all(const struct db_stmt *const *all, int n, const char *roo
 		if (db_sync_query(s, b.p, 0, NULL, &err) < 0)
 			fail_msg("%s/sql/%s.sql: %s", room, all[i]->name, err.text);
 		buf_clear(&b);
-		buf_printf(&b, "select cardinality(parameter_types) from pg_prepared_statements where name = '%s_%s'", room, all[i]->name);
+		buf_printf(&b, "select cardinality(parameter_types) from pg_prepared_statements where name = '%s_%s'",
+		           room, all[i]->name);
 		buf_add(&b, "", 1);
 		assert_int_equal(db_sync_query(s, b.p, 0, NULL, &err), 0);
 		assert_int_equal(db_sync_rows(s), 1);
@@ -70,7 +72,8 @@ static void test_sql_worker_statements_fit_the_schema(void **state)
 	prepare_all(sql_worker_all, sql_worker_all_n, "worker");
 }
 
-/* A statement that names neither works over all tenants, or is about none: its head comment says so, and here is the list. */
+/* A statement that names neither works over all tenants, or is about none: its head comment says so, and here is the
+ * list. */
 static void test_sql_api_statements_name_bucket_and_tenant(void **state)
 {
 	(void)state;

@@ -34,12 +34,14 @@ static int read_conf(void **state)
 	assert_true(fd >= 0);
 	close(fd);
 	arena_init(&a, 1 << 20);
-	assert_int_equal(file_write(path, 0600,
-	                            STR("{\"targets\":{\"fast\":{\"provider\":\"openai\",\"model\":\"m\",\"base_url\":\"http://127.0.0.1:1/v1\"}},"
-	                                "\"routes\":{\"default\":{\"targets\":[\"fast\"]}},"
-	                                "\"models\":{\"*\":{\"provider\":\"openai\",\"base_url\":\"http://127.0.0.1:1/v1\"}}}"),
-	                            NULL),
-	                 0);
+	assert_int_equal(
+	    file_write(path, 0600,
+	               STR("{\"targets\":{\"fast\":{\"provider\":\"openai\",\"model\":\"m\",\"base_url\":\"http://"
+	                   "127.0.0.1:1/v1\"}},"
+	                   "\"routes\":{\"default\":{\"targets\":[\"fast\"]}},"
+	                   "\"models\":{\"*\":{\"provider\":\"openai\",\"base_url\":\"http://127.0.0.1:1/v1\"}}}"),
+	               NULL),
+	    0);
 	assert_int_equal(conf_load(path, &a, &conf, &mistakes, &n), 0);
 	unlink(path);
 	arena_done(&a);
@@ -69,9 +71,12 @@ static void test_submission_reads_all_fields(void **state)
 	struct submission s = { 0 };
 	struct err err;
 	arena_init(&a, 1 << 20);
-	struct str body = STR("{" ROUTE REQUEST ",\"priority\":2,\"max_attempts\":7,\"user\":\"alice\",\"metadata\":{\"b\":\"1\",\"a\":\"ü\"},"
-	                      "\"run_at\":\"2026-06-01T01:00:00+01:00\",\"expires_at\":\"2026-06-02T00:00:00Z\",\"cache\":{\"mode\":\"off\"},"
-	                      "\"webhook\":{\"url\":\"https://example.com/hook\"}}");
+	struct str body =
+	    STR("{" ROUTE REQUEST
+	        ",\"priority\":2,\"max_attempts\":7,\"user\":\"alice\",\"metadata\":{\"b\":\"1\",\"a\":\"ü\"},"
+	        "\"run_at\":\"2026-06-01T01:00:00+01:00\",\"expires_at\":\"2026-06-02T00:00:00Z\",\"cache\":{\"mode\":"
+	        "\"off\"},"
+	        "\"webhook\":{\"url\":\"https://example.com/hook\"}}");
 	assert_int_equal(read_body(&a, body, &s, &err), 0);
 	assert_int_equal(s.kind, SUBMISSION_CHAT);
 	assert_int_equal(s.priority, 2);
@@ -134,15 +139,25 @@ static const struct {
 	{ "{" ROUTE "\"request\":{\"messages\":{}}}", ERR_WRONG_TYPE, "/request/messages" },
 	{ "{" ROUTE "\"request\":{\"messages\":[]}}", ERR_OUT_OF_RANGE, "/request/messages" },
 	{ "{" ROUTE "\"request\":{\"messages\":[1]}}", ERR_WRONG_TYPE, "/request/messages/0" },
-	{ "{" ROUTE "\"request\":{\"messages\":[{\"content\":\"x\"}]}}", ERR_MISSING_FIELD, "/request/messages/0/role" },
-	{ "{" ROUTE "\"request\":{\"messages\":[{\"role\":1,\"content\":\"x\"}]}}", ERR_WRONG_TYPE, "/request/messages/0/role" },
-	{ "{" ROUTE "\"request\":{\"messages\":[{\"role\":\"boss\",\"content\":\"x\"}]}}", ERR_OUT_OF_RANGE, "/request/messages/0/role" },
-	{ "{" ROUTE "\"request\":{\"messages\":[{\"role\":\"user\"}]}}", ERR_MISSING_FIELD, "/request/messages/0/content" },
-	{ "{" ROUTE "\"request\":{\"messages\":[{\"role\":\"user\",\"content\":1}]}}", ERR_WRONG_TYPE, "/request/messages/0/content" },
-	{ "{" ROUTE "\"request\":{\"messages\":[{\"role\":\"user\",\"content\":[]}]}}", ERR_OUT_OF_RANGE, "/request/messages/0/content" },
-	{ "{" ROUTE "\"request\":{\"messages\":[{\"role\":\"user\",\"content\":[{}]}]}}", ERR_WRONG_TYPE, "/request/messages/0/content/0/type" },
-	{ "{" ROUTE "\"request\":{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"x\"}]}]}}", ERR_OK, "" },
-	{ "{" ROUTE "\"request\":{\"messages\":[{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[]}]}}", ERR_OK, "" },
+	{ "{" ROUTE "\"request\":{\"messages\":[{\"content\":\"x\"}]}}", ERR_MISSING_FIELD,
+	  "/request/messages/0/role" },
+	{ "{" ROUTE "\"request\":{\"messages\":[{\"role\":1,\"content\":\"x\"}]}}", ERR_WRONG_TYPE,
+	  "/request/messages/0/role" },
+	{ "{" ROUTE "\"request\":{\"messages\":[{\"role\":\"boss\",\"content\":\"x\"}]}}", ERR_OUT_OF_RANGE,
+	  "/request/messages/0/role" },
+	{ "{" ROUTE "\"request\":{\"messages\":[{\"role\":\"user\"}]}}", ERR_MISSING_FIELD,
+	  "/request/messages/0/content" },
+	{ "{" ROUTE "\"request\":{\"messages\":[{\"role\":\"user\",\"content\":1}]}}", ERR_WRONG_TYPE,
+	  "/request/messages/0/content" },
+	{ "{" ROUTE "\"request\":{\"messages\":[{\"role\":\"user\",\"content\":[]}]}}", ERR_OUT_OF_RANGE,
+	  "/request/messages/0/content" },
+	{ "{" ROUTE "\"request\":{\"messages\":[{\"role\":\"user\",\"content\":[{}]}]}}", ERR_WRONG_TYPE,
+	  "/request/messages/0/content/0/type" },
+	{ "{" ROUTE
+	  "\"request\":{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"x\"}]}]}}",
+	  ERR_OK, "" },
+	{ "{" ROUTE "\"request\":{\"messages\":[{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[]}]}}", ERR_OK,
+	  "" },
 	{ "{" ROUTE "\"request\":{" MESSAGES ",\"max_tokens\":0}}", ERR_OUT_OF_RANGE, "/request/max_tokens" },
 	{ "{" ROUTE "\"request\":{" MESSAGES ",\"max_tokens\":1.5}}", ERR_WRONG_TYPE, "/request/max_tokens" },
 	{ "{" ROUTE "\"request\":{" MESSAGES ",\"temperature\":3}}", ERR_OUT_OF_RANGE, "/request/temperature" },
@@ -165,7 +180,8 @@ static const struct {
 	{ "{" ROUTE REQUEST ",\"run_at\":\"2020-01-01T00:00:00Z\"}", ERR_OK, "" },
 	{ "{" ROUTE REQUEST ",\"run_at\":\"2027-01-01T00:00:00Z\"}", ERR_OUT_OF_RANGE, "/run_at" },
 	{ "{" ROUTE REQUEST ",\"expires_at\":\"2026-05-31T23:59:59Z\"}", ERR_OUT_OF_RANGE, "/expires_at" },
-	{ "{" ROUTE REQUEST ",\"run_at\":\"2026-06-02T00:00:00Z\",\"expires_at\":\"2026-06-01T12:00:00Z\"}", ERR_OUT_OF_RANGE, "/expires_at" },
+	{ "{" ROUTE REQUEST ",\"run_at\":\"2026-06-02T00:00:00Z\",\"expires_at\":\"2026-06-01T12:00:00Z\"}",
+	  ERR_OUT_OF_RANGE, "/expires_at" },
 	{ "{" ROUTE REQUEST ",\"user\":\"\"}", ERR_OUT_OF_RANGE, "/user" },
 	{ "{" ROUTE REQUEST ",\"user\":1}", ERR_WRONG_TYPE, "/user" },
 	{ "{" ROUTE REQUEST ",\"metadata\":[]}", ERR_WRONG_TYPE, "/metadata" },
@@ -173,7 +189,8 @@ static const struct {
 	{ "{" ROUTE REQUEST ",\"metadata\":{\"\":\"x\"}}", ERR_OUT_OF_RANGE, "/metadata/" },
 	{ "{" ROUTE REQUEST ",\"webhook\":\"https://example.com\"}", ERR_WRONG_TYPE, "/webhook" },
 	{ "{" ROUTE REQUEST ",\"webhook\":{}}", ERR_MISSING_FIELD, "/webhook/url" },
-	{ "{" ROUTE REQUEST ",\"webhook\":{\"url\":\"https://example.com\",\"x\":1}}", ERR_UNKNOWN_FIELD, "/webhook/x" },
+	{ "{" ROUTE REQUEST ",\"webhook\":{\"url\":\"https://example.com\",\"x\":1}}", ERR_UNKNOWN_FIELD,
+	  "/webhook/x" },
 	{ "{" ROUTE REQUEST ",\"webhook\":{\"url\":\"http://127.0.0.1/\"}}", ERR_ADDRESS_REFUSED, "/webhook/url" },
 	{ "{" ROUTE REQUEST ",\"cache\":{\"mode\":\"exact\"}}", ERR_UNSUPPORTED, "/cache" },
 	{ "{" ROUTE REQUEST ",\"cache\":{\"mode\":\"off\",\"ttl\":1}}", ERR_UNSUPPORTED, "/cache" },
@@ -199,7 +216,8 @@ static void test_submission_names_the_field_that_is_wrong(void **state)
 		arena_init(&a, 1 << 20);
 		int rc = read_body(&a, str_from(cases[i].body), &s, &err);
 		if (rc != -(int)cases[i].code || strcmp(err.param, cases[i].param) != 0)
-			fail_msg("%s\n  gave %s at \"%s\" (%s), wanted %s at \"%s\"", cases[i].body, rc ? err_code_name(rc) : "ok", err.param, err.text,
+			fail_msg("%s\n  gave %s at \"%s\" (%s), wanted %s at \"%s\"", cases[i].body,
+			         rc ? err_code_name(rc) : "ok", err.param, err.text,
 			         cases[i].code ? err_code_name((int)cases[i].code) : "ok", cases[i].param);
 		arena_done(&a);
 	}
