@@ -14,6 +14,8 @@
 #include "worker/cost.h"
 #include "worker/worker.h"
 
+#define STREAM_OVERHEAD 64
+
 static int64_t pick_ms(int64_t of_target, int64_t global)
 {
 	return of_target > 0 ? of_target : global;
@@ -47,6 +49,8 @@ static int on_data(struct http_call *c, struct str piece)
 /* Why the call ended early, in the classes of the judge. */
 static int transport_rc(const struct attempt *a, int rc)
 {
+	if (rc == 0)
+		return 0; /* also when a timer or a cancel came as the last byte did */
 	if (a->first_token_late)
 		return -ERR_OUTCOME_UNKNOWN;
 	if (rc == -ERR_TIMEOUT) {
@@ -116,7 +120,7 @@ static void count_metrics(const struct attempt *a)
 
 static struct str failure_text(struct attempt *a, int rc)
 {
-	if (a->first_token_late)
+	if (a->first_token_late && a->result.class != ERR_OK)
 		return STR("no first token within timeout.first_token");
 	if (a->result.message.p)
 		return arena_str(&a->job->arena, a->result.message);
@@ -135,7 +139,7 @@ static void on_http_done(struct op *op, int http_rc)
 		(void)take_piece(a, buf_str(&a->http.answer));
 	int rc = transport_rc(a, http_rc);
 	a->provider->answer_end(a->call, rc, clock_wall_us(), &a->result);
-	a->open = true;
+	buf_done(&a->request.body); /* it may be large, and a retry makes its own */
 
 	uint64_t end = a->http.end_ns ? a->http.end_ns : clock_mono_ns();
 	row->total_ms = (int32_t)MIN((end - a->http.start_ns) / 1000000, (uint64_t)INT32_MAX);
@@ -176,7 +180,8 @@ static void fill_call(struct attempt *a, uint64_t left_ms)
 	h->connect_ms = (uint32_t)pick_ms(t->connect_ms, c->timeout_connect_ms);
 	h->idle_ms = a->request.streamed ? (uint32_t)pick_ms(t->between_ms, c->timeout_between_ms) : 0;
 	h->total_ms = (uint32_t)MIN((uint64_t)pick_ms(t->total_ms, c->timeout_total_ms), MAX(left_ms, 1));
-	h->body_max = (size_t)c->limits_result_bytes;
+	/* What is put together from a stream has its own limit; on the wire each token is wrapped in an event. */
+	h->body_max = (size_t)c->limits_result_bytes * (a->request.streamed ? STREAM_OVERHEAD : 1);
 	h->on_data = on_data;
 	h->op.on_done = on_http_done;
 }
@@ -218,9 +223,7 @@ int attempt_start(struct attempt *a, struct job *j, const struct conf_target *ta
 
 void attempt_done(struct attempt *a)
 {
-	if (a->open)
-		buf_done(&a->result.result);
-	a->open = false;
+	buf_done(&a->result.result);
 	buf_done(&a->request.body);
 	http_call_done(&a->http);
 }

@@ -7,6 +7,7 @@
  *             │                 ├──a short wait──▶ keep ─▶ nap ─┐  the attempt is written before the next call is made
  *             └─────────────────┼───────────────────────────────┘
  *                               └──a long wait───▶ give back      parked in the database: no memory, survives restarts
+ *   hold: the database refused even the bare end of a job; again after a while
  *
  * Cancel, deadline, lost lease and drain all enter by execution_cancel; whatever step is waiting ends early, and `stopped` says where it goes:
  * a canceled or expired job ends as such, a drained one is given back uncounted, one whose lease is lost is forgotten.
@@ -23,8 +24,7 @@
 #include "worker/worker.h"
 
 struct execution {
-	json_t *body;                    /* owned: the whole submission */
-	const json_t *request;           /* borrowed from body */
+	json_t *body;                    /* owned: the whole submission; NULL while a call is out: it is parsed again for the next */
 	struct conf *conf;               /* ref'ed: routes and targets stay as they were at the start */
 	const struct conf_route *route;
 	size_t target_at;                /* the target that is tried next */
@@ -33,9 +33,13 @@ struct execution {
 	struct record_op record;
 	struct judgement judgement;
 	int failures_in_row, bad_outputs;
+	int held_step;                   /* that the database refused, to be done again after HOLD */
 };
 
-enum { LOAD, CHOOSE, CALL, JUDGE, KEEP, NAP, END, GIVE_BACK };
+#define LEASE_CALLS 20
+#define HOLD_MS     1000
+
+enum { LOAD, CHOOSE, CALL, JUDGE, KEEP, NAP, END, GIVE_BACK, HOLD };
 
 static struct job *job_of(struct flow *f)
 {
@@ -66,10 +70,16 @@ static enum flow_next stopped(struct job *j)
 
 /* --- load: the request and its route --- */
 
-static void drop_body(void *ptr)
+static void drop_body(struct execution *x)
+{
+	json_decref(x->body);
+	x->body = NULL;
+}
+
+static void drop_all(void *ptr)
 {
 	struct execution *x = ptr;
-	json_decref(x->body);
+	drop_body(x);
 	attempt_done(&x->attempt);
 	conf_unref(x->conf);
 }
@@ -82,8 +92,7 @@ static enum flow_next load(struct flow *f)
 	if (!j->body.p)
 		return fail_job(j, "request_erased", STR("the request was erased"));
 	x->body = json_parse(j->body, &err);
-	x->request = x->body ? json_get(x->body, "request") : NULL;
-	if (!x->request)
+	if (!json_is_object(json_get(x->body, "request")))
 		return fail_job(j, err_code_name(ERR_BAD_JSON), x->body ? STR("the stored submission has no request") : arena_str(&j->arena, str_from(err.text)));
 	x->route = conf_route_find(x->conf, &j->arena, j->route);
 	if (!x->route || x->route->ntargets == 0)
@@ -96,6 +105,8 @@ static enum flow_next load(struct flow *f)
 static enum flow_next choose(struct flow *f)
 {
 	struct job *j = job_of(f);
+	if (loop_now_ms(j->worker->loop) >= j->deadline_ms)
+		flow_cancel(f, -ERR_EXPIRED);
 	if (f->canceled)
 		return stopped(j);
 	j->execution->target_at %= j->execution->route->ntargets;
@@ -111,7 +122,11 @@ static enum flow_next call(struct flow *f)
 	const struct conf_target *target = x->route->targets[x->target_at];
 	struct err err = { 0 };
 	attempt_done(&x->attempt);
-	int rc = attempt_start(&x->attempt, j, target, x->request, j->number + 1, f, &err);
+	if (!x->body)
+		x->body = json_parse(j->body, &err);
+	int rc = attempt_start(&x->attempt, j, target, json_get(x->body, "request"), j->number + 1, f, &err);
+	/* Ten thousand calls may be out: the text is kept, the tree is not. */
+	drop_body(x);
 	if (rc == 0) {
 		j->number++;
 		return FLOW_WAIT;
@@ -203,7 +218,10 @@ static enum flow_next go_on(struct job *j)
 		return flow_jump(&j->flow, KEEP);
 	case VERDICT_AGAIN:
 	case VERDICT_PARK:
-		if (x->judgement.wait_ms > conf_now()->retry_in_place_ms)
+		/* After a wait the route begins anew; a lease that has seen many calls is given back, so that what they left in memory goes. */
+		if (x->judgement.wait_ms > 0)
+			x->target_at = 0;
+		if (x->judgement.wait_ms > conf_now()->retry_in_place_ms || j->number >= LEASE_CALLS)
 			return flow_jump(&j->flow, GIVE_BACK);
 		return flow_jump(&j->flow, KEEP);
 	case VERDICT_FAIL:
@@ -273,12 +291,26 @@ static enum flow_next end(struct flow *f)
 	return FLOW_WAIT;
 }
 
+/*
+ * The database takes nothing at all (a full disk, say). The lease lives as long as this worker, so the job may not be forgotten: the same
+ * step again after a while. A worker that is shutting down leaves it behind: others rescue what a process that is gone still holds.
+ */
+static enum flow_next hold_for(struct job *j, int step, int rc)
+{
+	if (j->worker->state != WORKER_LIVE)
+		return flow_fail(&j->flow, rc);
+	j->execution->held_step = step;
+	return flow_jump(&j->flow, HOLD);
+}
+
 /* The database would not take it as it is: say so in its place, without what came from outside. */
 static enum flow_next ended(struct flow *f, int rc)
 {
 	struct job *j = job_of(f);
-	if (rc == 0 || rc == -ERR_LEASE_LOST || j->end.error_code == err_code_name(ERR_INTERNAL))
+	if (rc == 0 || rc == -ERR_LEASE_LOST)
 		return flow_fail(f, rc);
+	if (j->end.error_code == err_code_name(ERR_INTERNAL))
+		return hold_for(j, END, rc);
 	list_init(&j->unwritten);
 	j->end.result = (struct str){ NULL, 0 };
 	j->end.target = (struct str){ NULL, 0 };
@@ -297,7 +329,25 @@ static enum flow_next give_back(struct flow *f)
 
 static enum flow_next given_back(struct flow *f, int rc)
 {
-	return flow_fail(f, rc);
+	if (rc == 0 || rc == -ERR_LEASE_LOST)
+		return flow_fail(f, rc);
+	list_init(&job_of(f)->unwritten);
+	return hold_for(job_of(f), GIVE_BACK, rc);
+}
+
+static enum flow_next hold(struct flow *f)
+{
+	struct job *j = job_of(f);
+	nap_start(&j->execution->nap, j->worker->loop, f, HOLD_MS);
+	return FLOW_WAIT;
+}
+
+static enum flow_next held(struct flow *f, int rc)
+{
+	(void)rc;
+	if (f->canceled && f->cancel_rc == -ERR_LEASE_LOST)
+		return flow_fail(f, f->cancel_rc);
+	return flow_jump(f, job_of(f)->execution->held_step);
 }
 
 static const struct flow_step steps[] = {
@@ -309,6 +359,7 @@ static const struct flow_step steps[] = {
 	[NAP]       = { "nap",       nap,       nap_over },
 	[END]       = { "end",       end,       ended },
 	[GIVE_BACK] = { "give_back", give_back, given_back },
+	[HOLD]      = { "hold",      hold,      held },
 	{ NULL, NULL, NULL },
 };
 
@@ -329,7 +380,7 @@ void execution_start(struct job *j)
 	struct execution *x = arena_new(&j->arena, struct execution);
 	j->execution = x;
 	x->conf = conf_now_ref();
-	arena_defer(&j->arena, drop_body, x);
+	arena_defer(&j->arena, drop_all, x);
 	flow_start(&j->flow, "job", steps, execution_over);
 }
 

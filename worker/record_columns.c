@@ -5,7 +5,7 @@
  */
 #include "worker/record_columns.h"
 
-#define COLUMN_MAX ((size_t)64 << 20)
+#define COLUMN_MAX ((size_t)1 << 30)
 
 static const enum db_type attempt_types[ATTEMPT_COLUMNS] = {
 	DB_INT4, DB_UUID, DB_INT8, DB_INT2, DB_TEXT, DB_TIME, DB_INT4, DB_INT4, DB_INT2, DB_TEXT,

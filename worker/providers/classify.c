@@ -136,6 +136,9 @@ enum err_code classify(const struct failure *f)
 		word = by_word(f->type);
 	if (f->status == 429)
 		return classify_429(f, word);
+	/* "server_error" says less than a status of its own does. */
+	if (f->status == 529 && word == ERR_TRANSIENT)
+		return ERR_PROVIDER_OVERLOADED;
 	if (word != ERR_OK)
 		return word;
 	/* Servers that put the status into error.code, also in the middle of a stream: an envelope of 5xx around a 429 is a 429. */

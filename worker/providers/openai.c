@@ -52,11 +52,6 @@ static int write_body(const struct conf_target *t, const json_t *request, bool s
 	return rc;
 }
 
-static void drop_buf(void *ptr)
-{
-	buf_done(ptr);
-}
-
 static int make(const struct conf_target *t, int kind, const json_t *request, struct arena *a, struct provider_request *ret, struct err *err)
 {
 	bool has_key = t->api_key.n > 0;
@@ -73,7 +68,6 @@ static int make(const struct conf_target *t, int kind, const json_t *request, st
 		ret->headers[n++] = (struct http_header){ t->headers[i].name, t->headers[i].value };
 	ret->nheaders = n;
 	buf_init(&ret->body, (size_t)1 << 30);
-	arena_defer(a, drop_buf, &ret->body);
 	if (write_body(t, request, ret->streamed, &ret->body) < 0)
 		return err_set(err, ERR_TOO_LARGE, "the request does not fit into 1 GiB");
 	return 0;
@@ -239,7 +233,7 @@ static void end_stream(struct provider_call *c, struct provider_result *r, int r
 	json_decref(answer);
 }
 
-static void answer_end(struct provider_call *c, int transport_rc, int64_t now_wall_us, struct provider_result *r)
+static void conclude(struct provider_call *c, int transport_rc, int64_t now_wall_us, struct provider_result *r)
 {
 	*r = (struct provider_result){ .retry_after_ms = -1, .should_retry = c->should_retry };
 	buf_init(&r->result, (size_t)1 << 30);
@@ -259,6 +253,12 @@ static void answer_end(struct provider_call *c, int transport_rc, int64_t now_wa
 		r->class = (enum err_code)-transport_rc;
 	else
 		end_whole(c, r);
+}
+
+static void answer_end(struct provider_call *c, int transport_rc, int64_t now_wall_us, struct provider_result *r)
+{
+	conclude(c, transport_rc, now_wall_us, r);
+	drop_call(c); /* the arena may live through many more calls */
 }
 
 const struct provider provider_openai = {

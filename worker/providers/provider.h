@@ -23,7 +23,7 @@ struct provider_request {
 	const char *url;             /* in the arena */
 	struct http_header *headers; /* in the arena; may hold the key: never logged */
 	size_t nheaders;
-	struct buf body;             /* freed by the arena's defer */
+	struct buf body;             /* the caller frees it, also after a failure */
 	bool streamed;               /* an event stream was asked for */
 };
 
