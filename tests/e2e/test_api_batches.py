@@ -99,6 +99,17 @@ def test_the_limits_of_a_batch(make_stack):
     assert stack.sql("select count(*) from job") == [(1,)]
 
 
+def test_batches_that_fill_the_memory_are_refused_and_leave_room_again(make_stack):
+    stack = make_stack(workers=0, simulator=True, config={"limits": {"batch_memory": "1MiB"}})
+    large = "\n".join(line("z" * 2000) for _ in range(1000)).encode()
+    for _ in range(2):
+        answer = stack.http().post("/v1/jobs", large, headers=NDJSON)
+        assert answer.status == 503 and answer.json["code"] == "overloaded" and answer.headers["Retry-After"]
+    assert stack.http().post("/v1/jobs", large[:400000].rsplit(b"\n", 1)[0], headers=NDJSON).status == 202
+    assert stack.http().post("/v1/jobs", large[:400000].rsplit(b"\n", 1)[0], headers=NDJSON).status == 202
+    assert stack.sql("select count(*) from batch") == [(2,)]
+
+
 def test_a_batch_runs_and_gives_its_results_in_order(stack):
     n = 450
     body = "\n".join(line(f"question {i}", metadata={"n": str(i)}) for i in range(n)).encode()

@@ -273,6 +273,37 @@ static void test_submission_takes_16_pairs_of_metadata(void **state)
 	}
 }
 
+/* Every cut and many single-byte changes of a full body, in memory of exactly that size: taken or refused with a
+ * reason, never anything else. */
+static void test_submission_survives_damaged_bodies(void **state)
+{
+	(void)state;
+	static const char full[] =
+	    "{" ROUTE REQUEST ",\"priority\":2,\"metadata\":{\"a\":\"ü\"},\"run_at\":\"2026-06-01T01:00:00+01:00\","
+	    "\"cache\":{\"mode\":\"off\"},\"webhook\":{\"url\":\"https://example.com/hook\"},\"user\":\"al\"}";
+	static const char bytes[] = "\0\"\\{}[],:0-x\xff\xc3";
+	const size_t n = sizeof(full) - 1;
+	for (size_t at = 0; at < n; at++) {
+		for (size_t k = 0; k < sizeof(bytes); k++) {
+			struct arena a;
+			struct submission s = { 0 };
+			struct err err;
+			bool cut = k == sizeof(bytes) - 1;
+			size_t len = cut ? at : n;
+			char *copy = malloc(len ? len : 1);
+			assert_non_null(copy);
+			memcpy(copy, full, len);
+			if (!cut)
+				copy[at] = bytes[k];
+			arena_init(&a, 1 << 20);
+			int rc = read_body(&a, (struct str){ copy, len }, &s, &err);
+			assert_true(rc == 0 ? s.route.n > 0 : rc == -(int)err.code && err.text[0] != '\0');
+			arena_done(&a);
+			free(copy);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -282,6 +313,7 @@ int main(void)
 		cmocka_unit_test(test_submission_names_the_field_that_is_wrong),
 		cmocka_unit_test(test_submission_counts_characters_not_bytes),
 		cmocka_unit_test(test_submission_takes_16_pairs_of_metadata),
+		cmocka_unit_test(test_submission_survives_damaged_bodies),
 	};
 	return cmocka_run_group_tests(tests, read_conf, drop_conf);
 }
