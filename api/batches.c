@@ -2,7 +2,7 @@
 /*
  * One batch: read, list, cancel, retry. Counts are those of the batch's row plus what outcomes added since it was
  * folded; what runs is counted from the leases; the rest waits. Cancel marks the batch first, so that a worker's sweep
- * finishes what this request cannot, then ends what waits, some hundred jobs per statement, until nothing is left.
+ * finishes what this request cannot, then ends what waits, some thousand jobs per statement, until nothing is left.
  * Retry goes through the batch by line number, in pieces, and can be repeated at any point.
  */
 #include "api/batches.h"
@@ -18,8 +18,8 @@
 #include "common/conf.h"
 #include "sql_api.h"
 
-#define CANCEL_ROWS 500
-#define RETRY_ROWS  500
+#define CANCEL_ROWS 5000
+#define RETRY_ROWS  2000
 
 /* The columns of batch_get.sql. */
 enum {
