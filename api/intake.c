@@ -3,17 +3,19 @@
  * The group commit of single jobs.
  *
  *     intake_start → queue ─┬─ flush: one `accept` ─▶ each id that it returns: written
- *                           │                      └▶ the others: `idempotency_get` ─▶ mine after all, a replay, or a
- * reused key └─ the same key is under way here: wait for that one, then as above
+ *                           │                      └▶ the others: `idempotency_get` ─▶ mine after all, a replay, or
+ *                           │                                                         a reused key
+ *                           └─ the same key is under way here: wait for that one, then as above
  *
  * When it goes: fewer than two flushes in flight: at the next turn of the loop; else when one returns or a full one
  * waits. So a lone job waits for nothing, and under load the groups grow by themselves.
  *
- * What can go wrong: a lost connection: db.c sends the same statement with the same ids again, and what an earlier
- * sending wrote is recognised. The time is over: 503, and the job may exist (a repeat with its key finds out). One job
- * that the database refuses: its group is written one by one, so that it fails alone. Two processes with the same keys:
- * rows are sorted by bucket and key, so they wait for each other in one order. Two statements of this process in flight
- * at once never hold the same key.
+ * What can go wrong: a lost connection: db.c sends the same statement with the same ids again; when the first had been
+ * committed it violates a unique index, and accept_again, which looks before it writes, recognises what is there. The
+ * time is over: 503, and the job may exist (a repeat with its key finds out). One job that the database refuses: its
+ * group is written one by one, so that it fails alone. Two processes with the same keys: rows are sorted by bucket and
+ * key, so they wait for each other in one order. Two statements of this process in flight at once never hold the same
+ * key.
  */
 #include "api/intake.h"
 
@@ -33,6 +35,7 @@
 #define ROWS_MAX     2000
 #define TRIES_MAX    3
 #define COLUMNS      18
+#define UNIQUE_VIOLATION "23505" /* SQLSTATE */
 
 struct flush {
 	struct link link; /* in intake.idle or intake.busy */
@@ -41,6 +44,7 @@ struct flush {
 	struct db_array columns[COLUMNS];
 	struct intake_job *jobs[ROWS_MAX];
 	size_t n;
+	bool again;                 /* it may have been committed before: accept_again */
 	uint64_t started_ns;
 };
 
@@ -122,6 +126,7 @@ static void flush_over(struct flush *f)
 	struct intake *in = f->in;
 	db_query_done(&f->query);
 	f->n = 0;
+	f->again = false;
 	list_remove(&in->busy, &f->link);
 	list_push_front(&in->idle, &f->link);
 	if (!in->stopped)
@@ -220,6 +225,8 @@ static void mark_written(struct flush *f)
 	}
 }
 
+static void flush_send(struct flush *f);
+
 static void flush_failed(struct flush *f, int rc)
 {
 	struct intake *in = f->in;
@@ -245,6 +252,12 @@ static void on_accepted(struct op *op, int rc)
 	struct flush *f = container_of(op, struct flush, query.op);
 	struct intake *in = f->in;
 	metric_observe_ns(METRIC_ACCEPT_FLUSH, "", uv_hrtime() - f->started_ns);
+	if (rc < 0 && !f->again && strcmp(f->query.sqlstate, UNIQUE_VIOLATION) == 0) {
+		f->again = true;
+		db_query_done(&f->query);
+		flush_send(f);
+		return;
+	}
 	if (rc < 0) {
 		flush_failed(f, rc);
 		flush_over(f);
@@ -332,7 +345,7 @@ static void flush_send(struct flush *f)
 	struct intake *in = f->in;
 	const struct conf *conf = conf_now();
 	qsort(f->jobs, f->n, sizeof(f->jobs[0]), by_bucket_and_key);
-	db_query_init(&f->query, &sql_api_accept);
+	db_query_init(&f->query, f->again ? &sql_api_accept_again : &sql_api_accept);
 	for (size_t i = 0; i < COLUMNS; i++)
 		db_array_clear(&f->columns[i]);
 	for (size_t i = 0; i < f->n; i++)

@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Accepts many single jobs in one transaction: idempotency keys, jobs, bodies, and places in the queue.
--- Safe to send again with the same ids: a job that is there already is not written twice, nor queued twice.
--- Returns the ids that were written. An id that is missing was written by an earlier sending of the same statement, or its
--- key belongs to another submission: idempotency_get tells.
+-- Sent again after a lost answer it fails with unique_violation (23505) when it had been committed: then accept_again, which takes the same
+-- parameters, finds out. So the usual case does not pay for the look whether a job is there already.
+-- Returns the ids that were written. A key that belongs to another submission leaves its job out: idempotency_get tells whose it is.
 -- $1 bucket $2 id $3 tenant $4 kind $5 priority $6 lane $7 route $8 user $9 metadata $10 run_at (or NULL) $11 expires_at (or NULL)
 -- $12 webhook URL $13 body $14 key (or NULL) $15 fingerprint $16 pass $17 the virtual time that pass was counted from
 -- $18 max_attempts; $19 default deadline in ms, $20 key ttl in ms, $21 status of the first answer.
@@ -22,15 +22,13 @@ with input as materialized (
 		set fingerprint = excluded.fingerprint, object_kind = 0, object_id = excluded.object_id, status = excluded.status, expires_at = excluded.expires_at
 		where i.expires_at <= now()
 	returning i.object_id
+), fresh as materialized (
+	select * from input where key is null or id in (select object_id from keyed)
 ), jobs as (
 	insert into job (bucket, id, tenant_id, run_at, expires_at, lane, kind, priority, max_attempts, route, user_ref, metadata, webhook_url)
 	select bucket, id, tenant_id, run_at, expires_at, lane, kind, priority, max_attempts, route, user_ref, metadata, webhook_url
-	from input
-	where key is null or id in (select object_id from keyed)
-	on conflict (bucket, id) do nothing
+	from fresh
 	returning id, created_at, expires_at
-), fresh as (
-	select input.* from input join jobs on jobs.id = input.id
 ), bodies as (
 	insert into payload (bucket, job_id, body) select bucket, id, body from fresh
 ), queued as (

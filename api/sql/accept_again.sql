@@ -1,0 +1,45 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- accept, for when it may have been committed before (its answer was lost): a job that is there already is not written twice, nor queued
+-- twice. Same parameters, same result: an id that is missing was written by the earlier sending, or its key belongs to another.
+-- $1 bucket $2 id $3 tenant $4 kind $5 priority $6 lane $7 route $8 user $9 metadata $10 run_at (or NULL) $11 expires_at (or NULL)
+-- $12 webhook URL $13 body $14 key (or NULL) $15 fingerprint $16 pass $17 the virtual time that pass was counted from
+-- $18 max_attempts; $19 default deadline in ms, $20 key ttl in ms, $21 status of the first answer.
+with input as materialized (
+	select *, coalesce(n.given_expires_at, greatest(now(), coalesce(n.run_at, now())) + $19::int8 * interval '1 millisecond') as expires_at
+	from unnest($1::int4[], $2::uuid[], $3::int8[], $4::int2[], $5::int2[], $6::int4[], $7::text[], $8::text[], $9::text[],
+		$10::timestamptz[], $11::timestamptz[], $12::text[], $13::text[], $14::text[], $15::bytea[], $16::int8[], $17::int8[], $18::int2[])
+		as n(bucket, id, tenant_id, kind, priority, lane, route, user_ref, metadata, run_at, given_expires_at, webhook_url, body, key,
+			fingerprint, pass, counted_from, max_attempts)
+), keyed as (
+	insert into idempotency as i (bucket, tenant_id, key, fingerprint, object_kind, object_id, status, expires_at)
+	select bucket, tenant_id, key, fingerprint, 0, id, $21::int2,
+		greatest(now() + $20::int8 * interval '1 millisecond', expires_at + interval '1 hour')
+	from input where key is not null
+	order by bucket, tenant_id, key
+	on conflict (bucket, tenant_id, key) do update
+		set fingerprint = excluded.fingerprint, object_kind = 0, object_id = excluded.object_id, status = excluded.status, expires_at = excluded.expires_at
+		where i.expires_at <= now()
+	returning i.object_id
+), jobs as (
+	insert into job (bucket, id, tenant_id, run_at, expires_at, lane, kind, priority, max_attempts, route, user_ref, metadata, webhook_url)
+	select bucket, id, tenant_id, run_at, expires_at, lane, kind, priority, max_attempts, route, user_ref, metadata, webhook_url
+	from input
+	where key is null or id in (select object_id from keyed)
+	on conflict (bucket, id) do nothing
+	returning id, created_at, expires_at
+), fresh as (
+	select input.* from input join jobs on jobs.id = input.id
+), bodies as (
+	insert into payload (bucket, job_id, body) select bucket, id, body from fresh
+), queued as (
+	insert into ready (pass, tenant_id, token, expires_at, bucket, lane, job_id, priority)
+	select f.pass + greatest(0, coalesce(l.floor, 0) - f.counted_from), f.tenant_id, 0, f.expires_at, f.bucket, f.lane, f.id, f.priority
+	from fresh f left join lane_floor l on l.lane = f.lane and l.priority = f.priority
+	where f.run_at is null or f.run_at <= now()
+), scheduled as (
+	insert into parked (pass, tenant_id, token, expires_at, run_at, bucket, lane, job_id, priority, reason)
+	select f.pass, f.tenant_id, 0, f.expires_at, f.run_at, f.bucket, f.lane, f.id, f.priority, 0
+	from fresh f
+	where f.run_at > now()
+)
+select id, created_at, expires_at from jobs
