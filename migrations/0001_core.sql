@@ -72,7 +72,6 @@ create table idempotency (
 	expires_at  timestamptz not null,
 	primary key (bucket, tenant_id, key)
 );
-create index idempotency_expires on idempotency (expires_at);
 
 create table batch (
 	bucket      int not null,
@@ -155,7 +154,6 @@ create table ready (
 	primary key (bucket, job_id)
 );
 create index ready_order on ready (lane, priority, pass, job_id);
-create index ready_expires on ready (expires_at);
 
 -- Jobs that wait for a time: scheduled, or backing off. reason: 0 scheduled, 1 retry, 2 rate limit, 3 target unavailable.
 create table parked (

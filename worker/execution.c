@@ -54,6 +54,14 @@ static enum flow_next fail_job(struct job *j, const char *code, struct str messa
 	return flow_jump(&j->flow, END);
 }
 
+static enum flow_next expire_job(struct job *j, struct str message)
+{
+	j->end.status = JOB_EXPIRED;
+	j->end.error_code = err_code_name(ERR_EXPIRED);
+	j->end.error_message = message;
+	return flow_jump(&j->flow, END);
+}
+
 /* Where a flow that was canceled goes. */
 static enum flow_next stopped(struct job *j)
 {
@@ -89,6 +97,8 @@ static enum flow_next load(struct flow *f)
 	struct job *j = job_of(f);
 	struct execution *x = j->execution;
 	struct err err = { 0 };
+	if (loop_now_ms(j->worker->loop) >= j->deadline_ms)
+		return expire_job(j, STR("the deadline passed while the job waited"));
 	if (!j->body.p)
 		return fail_job(j, "request_erased", STR("the request was erased"));
 	x->body = json_parse(j->body, &err);

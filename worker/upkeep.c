@@ -23,9 +23,9 @@
 #define PROMOTE_SOME 500
 #define RESCUE_SOME  500
 #define EXPIRE_SOME  500
+#define EXPIRE_LOOK_MS 40
 #define FOLD_SOME    5000
 #define CANCEL_SOME  1000
-#define PRUNE_SOME   1000
 #define FOLD_SOON_MS 20
 #define AT_ONCE      0
 
@@ -42,6 +42,9 @@ struct chore {
 
 struct upkeep {
 	struct worker *worker;
+	int expire_from, expire_n;  /* the window of buckets that EXPIRE looks at */
+	uint64_t expire_began_ms;
+	int prune_bucket;           /* the one that PRUNE looks at next */
 	struct chore chores[CHORES];
 	struct id batch;   /* the one that CANCEL_BATCH works on */
 	int batch_bucket;
@@ -74,6 +77,12 @@ static int64_t every_second(void)
 static int64_t every_ten_seconds(void)
 {
 	return 10000;
+}
+
+/* 1,024 buckets in about an hour. */
+static int64_t every_few_seconds(void)
+{
+	return 3500;
 }
 
 static int64_t every_hour(void)
@@ -157,16 +166,32 @@ static int64_t took_rescue(struct upkeep *u, const struct db_query *q)
 
 /* --- deadlines of waiting jobs --- */
 
+/* The window of buckets adapts so that a look takes about EXPIRE_LOOK_MS: the whole queue each second while it is short. */
 static bool put_expire(struct upkeep *u, struct db_args *a)
 {
-	(void)u;
+	u->expire_began_ms = loop_now_ms(u->worker->loop);
 	db_arg_i32(a, EXPIRE_SOME);
+	db_arg_i32(a, u->expire_from);
+	db_arg_i32(a, u->expire_from + u->expire_n - 1);
 	return true;
+}
+
+static void move_expire_window(struct upkeep *u)
+{
+	uint64_t took = loop_now_ms(u->worker->loop) - u->expire_began_ms;
+	u->expire_from = (u->expire_from + u->expire_n) % ID_BUCKETS;
+	if (took > EXPIRE_LOOK_MS && u->expire_n > 1)
+		u->expire_n /= 2;
+	else if (took < EXPIRE_LOOK_MS / 4 && u->expire_n < ID_BUCKETS)
+		u->expire_n *= 2;
+	u->expire_from -= u->expire_from % u->expire_n;
 }
 
 static int64_t took_expire(struct upkeep *u, const struct db_query *q)
 {
 	int64_t n = db_get_int(q, 0, 0);
+	if (n < EXPIRE_SOME)
+		move_expire_window(u);
 	if (n == 0)
 		return -1;
 	metric_add(METRIC_OUTCOMES, "expired", n);
@@ -254,15 +279,9 @@ static int64_t took_nothing(struct upkeep *u, const struct db_query *q)
 
 static bool put_prune(struct upkeep *u, struct db_args *a)
 {
-	(void)u;
-	db_arg_i32(a, PRUNE_SOME);
+	db_arg_i32(a, u->prune_bucket);
+	u->prune_bucket = (u->prune_bucket + 1) % ID_BUCKETS;
 	return true;
-}
-
-static int64_t took_prune(struct upkeep *u, const struct db_query *q)
-{
-	(void)u;
-	return db_get_int(q, 0, 0) >= PRUNE_SOME ? 100 : -1;
 }
 
 static int64_t took_depths(struct upkeep *u, const struct db_query *q)
@@ -284,7 +303,7 @@ static const struct chore_kind kinds[CHORES] = {
 	[CANCELING]    = { &sql_worker_batches_canceling, every_second, put_canceling, took_canceling },
 	[CANCEL_BATCH] = { &sql_worker_batch_cancel_some, every_hour, put_cancel_batch, took_cancel_batch },
 	[PARTITIONS]   = { &sql_worker_keep_partitions, every_hour, put_partitions, took_nothing },
-	[PRUNE]        = { &sql_worker_prune, every_ten_seconds, put_prune, took_prune },
+	[PRUNE]        = { &sql_worker_prune, every_few_seconds, put_prune, took_nothing },
 	[DEPTHS]       = { &sql_worker_depths, every_ten_seconds, put_nothing, took_depths },
 };
 
@@ -354,6 +373,8 @@ struct upkeep *upkeep_new(struct worker *w)
 	struct upkeep *u = calloc(1, sizeof *u);
 	assert(u);
 	u->worker = w;
+	u->expire_n = ID_BUCKETS;
+	u->prune_bucket = id_bucket(w->id); /* each worker begins elsewhere */
 	for (int i = 0; i < CHORES; i++) {
 		struct chore *c = &u->chores[i];
 		c->upkeep = u;

@@ -1,9 +1,8 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Deletes what has served: expired idempotency keys ($1 at most), workers that went a day ago and hold nothing, and fairness counts of
+-- Deletes what has served: expired idempotency keys of bucket $1, workers that went a day ago and hold nothing, and fairness counts of
 -- api processes that have been silent for ten minutes.
 with keys as (
-	delete from idempotency where ctid = any (array(
-		select ctid from idempotency where expires_at < now() order by expires_at limit $1::int4 for update skip locked))
+	delete from idempotency where bucket = $1::int4 and expires_at < now()
 	returning 1
 ), workers as (
 	delete from worker w where w.state in (2, 3) and w.beat_at < now() - interval '1 day'
