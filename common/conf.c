@@ -38,7 +38,6 @@ const char *conf_setting_choices(const struct conf_setting *s)
 	static const char *const words[][2] = {
 		{ "log.level", "debug|info|warn|error|none" },
 		{ "log.format", "json|text" },
-		{ "durability", "none|local|replicated" },
 	};
 	for (size_t i = 0; i < ARRAY_LEN(words); i++)
 		if (strcmp(s->path, words[i][0]) == 0)

@@ -8,7 +8,7 @@
  *     "targets": { "openai/gpt-4o-mini": { "provider": "openai", "model": "gpt-4o-mini", "base_url": "https://api.openai.com/v1",
  *                    "api_key": "${OPENAI_API_KEY}", "headers": {"OpenAI-Organization": "…"}, "stream": true,
  *                    "price": {"input": "0.15", "cached_input": "0.075", "output": "0.60"},     ← US dollars per million tokens
- *                    "timeout": {"first_token": "30s", "total": "120s"}, "max_in_flight": 200 } },
+ *                    "timeout": {"first_token": "30s", "total": "120s"} } },
  *     "routes":  { "default": { "targets": ["openai/gpt-4o-mini"] } },
  *     "models":  { "*": {"provider": "openai", "base_url": "…", "api_key": "…"} } }   ← a bare model name as a route of one model
  */
@@ -42,9 +42,6 @@ struct conf_target {
 	struct conf_price price;
 	struct conf_timeouts timeouts;
 	bool stream;            /* ask for a stream (default true) */
-	int32_t max_in_flight;  /* of one worker process; 0: no limit but the slots */
-	int32_t max_output_tokens; /* 0: unknown */
-	int32_t context_tokens;    /* 0: unknown */
 };
 
 struct conf_route {

@@ -42,11 +42,6 @@ static const struct {
 	  "`connect`, `first_token`, `between_tokens`, `total`: instead of the `timeout.*` settings" },
 	{ "stream", "{\"type\":\"boolean\"}",
 	  "Ask for a stream, so that the first token is seen and a cut noticed (default true)" },
-	{ "max_in_flight", "{\"type\":\"integer\",\"minimum\":0,\"maximum\":50000}",
-	  "Calls at once of one worker process; 0: no limit but `worker.slots`" },
-	{ "max_output_tokens", "{\"type\":\"integer\",\"minimum\":0}",
-	  "The most that the model can write; 0: unknown" },
-	{ "context_tokens", "{\"type\":\"integer\",\"minimum\":0}", "The model's context; 0: unknown" },
 };
 
 static void write_bound(struct buf *b, const struct conf_setting *s, int64_t v)

@@ -70,27 +70,6 @@ static void read_flag(struct conf_reader *r, const struct conf_path *at, json_t 
 		conf_mistake_add(r, at, "wanted true or false, got %s", conf_type_name(v));
 }
 
-static void read_i32(struct conf_reader *r, const struct conf_path *at, json_t *v, int32_t max, int32_t *ret)
-{
-	int64_t n = json_integer_value(v);
-	if (!conf_is_type(r, at, v, JSON_INTEGER, "a whole number"))
-		return;
-	if (n < 0 || n > max)
-		conf_mistake_add(r, at, "%lld is out of range: wanted 0 to %d", (long long)n, max);
-	else
-		*ret = (int32_t)n;
-}
-
-static void read_calls(struct conf_reader *r, const struct conf_path *at, json_t *v, void *target)
-{
-	read_i32(r, at, v, 50000, target);
-}
-
-static void read_tokens(struct conf_reader *r, const struct conf_path *at, json_t *v, void *target)
-{
-	read_i32(r, at, v, 100000000, target);
-}
-
 static void read_duration(struct conf_reader *r, const struct conf_path *at, json_t *v, void *target)
 {
 	struct str text = json_str_of(v);
@@ -229,9 +208,6 @@ static void read_target(struct conf_reader *r, const struct conf_path *at, json_
 		{ "price", read_price, offsetof(struct conf_target, price) },
 		{ "timeout", read_timeouts, offsetof(struct conf_target, timeouts) },
 		{ "stream", read_flag, offsetof(struct conf_target, stream) },
-		{ "max_in_flight", read_calls, offsetof(struct conf_target, max_in_flight) },
-		{ "max_output_tokens", read_tokens, offsetof(struct conf_target, max_output_tokens) },
-		{ "context_tokens", read_tokens, offsetof(struct conf_target, context_tokens) },
 	};
 	*t = (struct conf_target){ .price = { -1, -1, -1 }, .stream = true };
 	t->name = arena_str(&r->c->arena, at->key);

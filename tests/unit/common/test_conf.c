@@ -84,7 +84,7 @@ static void test_conf_reads_settings_targets_and_routes(void **state UNUSED)
 	                           "\"routes\":{\"default\":{\"targets\":[\"b\",\"a/x.1\"]}},"
 	                           "\"targets\":{\"a/x.1\":{" TARGET ",\"api_key\":\"k\",\"headers\":{\"X-Org\":\"o\"},"
 	                           "\"price\":{\"input\":\"0.15\",\"output\":2},\"timeout\":{\"total\":\"2m\"},"
-	                           "\"stream\":false,\"max_in_flight\":9},"
+	                           "\"stream\":false},"
 	                           "\"b\":{\"provider\":\"openai\",\"model\":\"n\",\"base_url\":\"https://h/v1//\"}},"
 	                           "\"models\":{\"*\":{\"provider\":\"openai\",\"base_url\":\"http://any\"}}}");
 	assert_int_equal(c->worker_slots, 7);
@@ -103,7 +103,6 @@ static void test_conf_reads_settings_targets_and_routes(void **state UNUSED)
 	assert_int_equal(a->timeouts.total_ms, 120000);
 	assert_int_equal(a->timeouts.first_ms, 0);
 	assert_false(a->stream);
-	assert_int_equal(a->max_in_flight, 9);
 	assert_true(c->targets[1].stream);
 	assert_int_equal(c->targets[1].price.input, -1);
 	assert_true(str_eq_z(c->targets[1].base_url, "https://h/v1"));
