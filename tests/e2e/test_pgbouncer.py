@@ -4,6 +4,7 @@
 import os
 import pwd
 import subprocess
+from datetime import datetime, timedelta, timezone
 from urllib.parse import unquote, urlsplit, parse_qs
 
 import pytest
@@ -76,6 +77,7 @@ def test_jobs_batches_waits_and_cancels_work_through_a_transaction_pooler(make_s
     done = wait_until(lambda: (lambda b: b if b["status"] == "completed" else None)(stack.http().get(f"/v1/batches/{batch['id']}").json),
                       60, "the batch")
     assert done["counts"]["succeeded"] == 500
-    later = stack.submit("later", run_at="2100-01-01T00:00:00Z", expires_at="2100-01-02T00:00:00Z")
+    in_an_hour = (datetime.now(timezone.utc) + timedelta(hours=1)).isoformat()
+    later = stack.submit("later", run_at=in_an_hour)
     assert stack.http().post(f"/v1/jobs/{later['id']}/cancel").json["status"] == "canceled"
     assert "prepared statement" not in log.read_text()
