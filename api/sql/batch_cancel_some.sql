@@ -20,8 +20,16 @@ with r as (
 	select w.*, j.webhook_url
 	from (select * from r union all select * from p) w join job j on j.bucket = w.bucket and j.id = w.job_id
 ), outcomes as (
-	insert into outcome (bucket, job_id, token, tenant_id, status, attempts, interruptions, error_code, error_message)
-	select bucket, job_id, token + 1, tenant_id, 5, attempts, interruptions, 'canceled', 'canceled with its batch' from over
+	insert into outcome (bucket, job_id, token, tenant_id, status, attempts, interruptions, error_code, error_message, input_tokens,
+		cached_input_tokens, output_tokens, cost_nanousd)
+	select o.bucket, o.job_id, o.token + 1, o.tenant_id, 5, o.attempts, o.interruptions, 'canceled', 'canceled with its batch', coalesce(spent.input_tokens, 0),
+		coalesce(spent.cached_input_tokens, 0), coalesce(spent.output_tokens, 0), case when spent.calls > 0 then spent.cost_nanousd else 0 end
+	from over o
+	left join lateral (
+		select sum(a.input_tokens) as input_tokens, sum(a.cached_input_tokens) as cached_input_tokens, sum(a.output_tokens) as output_tokens,
+			case when bool_and(a.cost_nanousd is not null) then sum(a.cost_nanousd) end as cost_nanousd, count(*) as calls
+		from attempt a where o.token > 0 and a.bucket = o.bucket and a.job_id = o.job_id and a.token <= o.token
+	) spent on true
 ), counts as (
 	insert into batch_delta (bucket, batch_id, canceled) select $1::int4, $2::uuid, count(*) from over having count(*) > 0
 ), deliveries as (

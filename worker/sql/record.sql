@@ -20,9 +20,17 @@ with input as materialized (
 ), outcomes as (
 	insert into outcome (bucket, job_id, token, tenant_id, started_at, worker_id, input_tokens, cached_input_tokens, output_tokens, cost_nanousd,
 		status, level, attempts, interruptions, error_status, flags, target, error_code, error_message)
-	select bucket, job_id, token, tenant_id, claimed_at, $39::uuid, input_tokens, cached_input_tokens, output_tokens, cost_nanousd,
-		status, level, attempts, interruptions, error_status, flags, target, error_code, error_message
-	from gone
+	-- What earlier leases of the job spent is part of what it cost.
+	select g.bucket, g.job_id, g.token, g.tenant_id, g.claimed_at, $39::uuid, g.input_tokens + coalesce(spent.input_tokens, 0),
+		g.cached_input_tokens + coalesce(spent.cached_input_tokens, 0), g.output_tokens + coalesce(spent.output_tokens, 0),
+		g.cost_nanousd + case when spent.calls > 0 then spent.cost_nanousd else 0 end,
+		g.status, g.level, g.attempts, g.interruptions, g.error_status, g.flags, g.target, g.error_code, g.error_message
+	from gone g
+	left join lateral (
+		select sum(a.input_tokens) as input_tokens, sum(a.cached_input_tokens) as cached_input_tokens, sum(a.output_tokens) as output_tokens,
+			case when bool_and(a.cost_nanousd is not null) then sum(a.cost_nanousd) end as cost_nanousd, count(*) as calls
+		from attempt a where g.token > 1 and a.bucket = g.bucket and a.job_id = g.job_id and a.token < g.token
+	) spent on true
 ), results as (
 	insert into result (bucket, job_id, token, body)
 	select bucket, job_id, token, result from gone where result is not null
