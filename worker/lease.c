@@ -88,11 +88,15 @@ static void on_beat(struct op *op, int rc)
 		beat_was_good(l);
 	}
 	db_query_done(&l->beat);
-	if (w->state == WORKER_STOPPED)
-		return;
-	if (l->beat_again)
-		pause = 0;
+	bool again = l->beat_again;
 	l->beat_again = false;
+	if (w->state == WORKER_STOPPED) {
+		if (again && l->registered)
+			send_beat(l); /* the farewell */
+		return;
+	}
+	if (again)
+		pause = 0;
 	timer_start(&l->beat_timer, pause);
 }
 
