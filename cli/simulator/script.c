@@ -29,7 +29,7 @@ static const struct field fields[] = {
 	{ "jitter_ms", FIELD_INT, AT(jitter_ms), 0, MS_MAX, false, false },
 	{ "error_rate", FIELD_RATE, AT(error_rate), 0, 1, true, false },
 	{ "seed", FIELD_INT, AT(seed), 0, INT64_MAX, false, false },
-	{ "error_status", FIELD_INT, AT(error_status), 400, 599, false, true },
+	{ "error_status", FIELD_INT, AT(error_status), 200, 599, false, true },
 	{ "error_body", FIELD_ANY, AT(error_body), 0, 0, false, false },
 	{ "fail_first", FIELD_INT, AT(fail_first), 0, INT64_MAX, true, false },
 	{ "every", FIELD_INT, AT(every), 0, INT64_MAX, true, false },

@@ -7,7 +7,7 @@
  *
  * Which calls fail: those chosen by status_sequence, fail_first, every or error_rate; all, when a fault is set and none
  * of these is. How they fail: by hang, cut_before_head, garbage or cut_after_bytes when one is set; else with
- * error_status and error_body.
+ * error_status (also 200 and others that are no error: a wrong body under a good status) and error_body.
  */
 #ifndef MR_CLI_SIMULATOR_SCRIPT_H
 #define MR_CLI_SIMULATOR_SCRIPT_H

@@ -26,13 +26,13 @@ def script(stack, model="sim-extract", **rule):
     """What the simulated provider does from now on; it replaces the model's earlier rule."""
     http_ = stack.simulator.http()
     known = http_.get("/_control").json["models"].get(model, {})
-    answer = http_.post("/_control", {"models": {model: {**{name: None for name in known}, **rule}}})
+    answer = http_.post("/_control", {"models": {model: {**dict.fromkeys(known), **rule}}})
     assert answer.status == 200, answer
 
 
 def calls(stack, tag=None):
     """The simulator's records of its calls, oldest first."""
-    answer = stack.simulator.http().get("/_control/calls?limit=100000" + (f"&tag={tag}" if tag else ""))
+    answer = stack.simulator.http().get("/_control/calls?limit=100000" + ("" if tag is None else f"&tag={tag}"))
     return answer.json["calls"]
 
 

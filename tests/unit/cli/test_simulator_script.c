@@ -173,7 +173,7 @@ static void test_script_mistakes_name_their_place(void **state)
 		{ "{\"models\":{\"gpt-*\":{\"latency_ms\":-1}}}", "/models/gpt-*/latency_ms" },
 		{ "{\"models\":{\"m\":{\"latency\":1}}}", "/models/m/latency" },
 		{ "{\"models\":{\"m\":{\"error_rate\":1.5}}}", "/models/m/error_rate" },
-		{ "{\"models\":{\"m\":{\"error_status\":200}}}", "/models/m/error_status" },
+		{ "{\"models\":{\"m\":{\"error_status\":199}}}", "/models/m/error_status" },
 		{ "{\"models\":{\"m\":{\"hang\":1}}}", "/models/m/hang" },
 		{ "{\"models\":{\"m\":{\"answer\":1}}}", "/models/m/answer" },
 		{ "{\"models\":{\"m\":{\"garbage\":\"x\"}}}", "/models/m/garbage" },
