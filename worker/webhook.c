@@ -141,6 +141,10 @@ static void on_http_done(struct op *op, int rc)
 {
 	struct delivery *d = container_of(container_of(op, struct http_call, op), struct delivery, http);
 	struct str error = STR("");
+	if (rc == -ERR_CANCELED) {
+		delivery_free(d);
+		return;
+	}
 	if (rc < 0)
 		error = d->http.err.text[0] ? str_from(d->http.err.text) : str_from(err_title(rc));
 	else if (d->http.status < 200 || d->http.status >= 300)
@@ -286,6 +290,12 @@ void webhooks_drain(struct webhooks *h)
 {
 	h->draining = true;
 	timer_stop(&h->timer);
+}
+
+void webhooks_abort(struct webhooks *h)
+{
+	LIST_EACH_SAFE(&h->live, k, tmp)
+		op_cancel(&container_of(k, struct delivery, link)->http.op);
 }
 
 bool webhooks_are_idle(const struct webhooks *h)

@@ -13,8 +13,10 @@ void webhooks_free(struct webhooks *h);
 
 /* Deliveries may have been written: look soon. */
 void webhooks_wake(struct webhooks *h);
-/* Takes no more; calls on_idle when those in flight have ended. */
+/* Takes no more; those in flight go on. */
 void webhooks_drain(struct webhooks *h);
+/* Ends those in flight without a record: each comes due again by itself, with the same id and body. */
+void webhooks_abort(struct webhooks *h);
 bool webhooks_are_idle(const struct webhooks *h);
 
 #endif

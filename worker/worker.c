@@ -123,6 +123,7 @@ static void abort_jobs(struct process *p)
 	p->aborted = true;
 	if (p->worker.jobs.n > 0)
 		log_event(LOG_WARN, "grace_over", "running jobs go back to the queue", LOG_I64("jobs", p->worker.jobs.n), LOG_END);
+	webhooks_abort(p->worker.webhooks);
 	LIST_EACH_SAFE(&p->worker.jobs, k, tmp)
 		execution_cancel(container_of(k, struct job, link), -ERR_DRAINING);
 }
@@ -134,9 +135,11 @@ static void on_drain_timer(struct timer *t)
 	if (!p->aborted && loop_now_ms(w->loop) >= p->drain_until_ms)
 		abort_jobs(p);
 	/* A claim that was in flight when the drain began may bring more. */
-	if (p->aborted && w->jobs.n > 0)
+	if (p->aborted) {
 		LIST_EACH_SAFE(&w->jobs, k, tmp)
 			execution_cancel(container_of(k, struct job, link), -ERR_DRAINING);
+		webhooks_abort(w->webhooks);
+	}
 	if (w->state == WORKER_DRAINING && is_quiet(w)) {
 		w->state = WORKER_STOPPED;
 		leases_stop(w->leases);

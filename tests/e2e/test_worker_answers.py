@@ -86,7 +86,8 @@ RETRIED = {
     "t529": ({"error_status": 529}, "provider_overloaded", 529),
     "cut": ({"cut_after_bytes": 120}, "stream_interrupted", 200),
     "nohead": ({"cut_before_head": True}, "outcome_unknown", None),
-    "garbage": ({"garbage": "json"}, "bad_output", 200),
+    "half": ({"garbage": "json"}, "stream_interrupted", 200),
+    "garbage": ({"garbage": "sse"}, "bad_output", 200),
 }
 
 

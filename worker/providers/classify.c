@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tables of codes, statuses and phrases, in that order of authority. Phrases are matched without case; the order of the classes in
+ * Tables of codes, statuses and phrases, in that order of authority. Phrases are matched without case, outside quotation marks; the order of the classes in
  * each table is the order in which they are tried.
  */
 #include "worker/providers/classify.h"
@@ -9,6 +9,8 @@ struct phrase {
 	struct str text;
 	enum err_code class;
 };
+
+#define OWN_WORDS_MAX 400
 
 /* error.code and error.type: the whole word. */
 static const struct phrase codes[] = {
@@ -32,6 +34,13 @@ static const struct phrase codes[] = {
 	{ STR("engine_overloaded"), ERR_PROVIDER_OVERLOADED },
 	{ STR("rate_limit_exceeded"), ERR_PROVIDER_RATE_LIMIT },
 	{ STR("rate_limit_error"), ERR_PROVIDER_RATE_LIMIT },
+	{ STR("resource_exhausted"), ERR_PROVIDER_RATE_LIMIT },
+	{ STR("throttlingexception"), ERR_PROVIDER_RATE_LIMIT },
+	{ STR("not_found_error"), ERR_PROVIDER_NOT_FOUND },
+	{ STR("request_too_large"), ERR_PROVIDER_TOO_LARGE },
+	{ STR("api_error"), ERR_TRANSIENT },
+	{ STR("timeout_error"), ERR_TRANSIENT },
+	{ STR("internal_server_error"), ERR_TRANSIENT },
 	{ STR("server_error"), ERR_TRANSIENT },
 	{ STR("unavailable_error"), ERR_TRANSIENT },
 	{ STR("insufficient_system_resource"), ERR_TRANSIENT },
@@ -71,6 +80,30 @@ static const struct phrase trouble_phrases[] = {
 	{ STR("service tier capacity exceeded"), ERR_PROVIDER_RATE_LIMIT },
 };
 
+static bool is_word_char(char c)
+{
+	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/*
+ * The front of a message without what it quotes: a server that refuses a request often shows the value it did not like, and that is
+ * the user's text. An apostrophe inside a word is no quote; a quote that is not closed takes the rest.
+ */
+static struct str own_words(struct str message, char out[OWN_WORDS_MAX])
+{
+	size_t n = 0;
+	char quote = '\0';
+	for (size_t i = 0; i < message.n && n < OWN_WORDS_MAX; i++) {
+		char c = message.p[i];
+		bool in_word = i > 0 && is_word_char(message.p[i - 1]) && i + 1 < message.n && is_word_char(message.p[i + 1]);
+		if ((c == '"' || c == '\'') && !in_word && (!quote || quote == c))
+			quote = quote ? '\0' : c;
+		else if (!quote)
+			out[n++] = c;
+	}
+	return (struct str){ out, n };
+}
+
 static enum err_code by_word(struct str word)
 {
 	for (size_t i = 0; i < ARRAY_LEN(codes); i++)
@@ -79,8 +112,10 @@ static enum err_code by_word(struct str word)
 	return ERR_OK;
 }
 
-static enum err_code by_phrase(struct str text, const struct phrase *table, size_t n)
+static enum err_code by_phrase(struct str message, const struct phrase *table, size_t n)
 {
+	char own[OWN_WORDS_MAX];
+	struct str text = own_words(message, own);
 	for (size_t i = 0; i < n; i++)
 		if (str_find_nocase(text, table[i].text) >= 0)
 			return table[i].class;
@@ -160,6 +195,8 @@ enum err_code classify(const struct failure *f)
 	enum err_code text = by_phrase(f->message, trouble_phrases, ARRAY_LEN(trouble_phrases));
 	if (text == ERR_OK)
 		text = by_phrase(f->message, context_phrases, ARRAY_LEN(context_phrases));
+	if (text == ERR_OK && str_eq_nocase(f->type, STR("invalid_request_error")))
+		return ERR_BAD_REQUEST;
 	return text != ERR_OK ? text : ERR_TRANSIENT;
 }
 
