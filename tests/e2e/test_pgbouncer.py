@@ -23,12 +23,12 @@ def parts_of(url):
 
 
 @pytest.fixture
-def bouncer(db, tmp_path):
+def bouncer(db, workdir):
     p = parts_of(db)
     port = free_port()
     auth = " ".join(f"{k}={v}" for k, v in (("host", p.get("host")), ("port", p.get("port")), ("user", p.get("user")), ("password", p.get("password"))) if v)
-    ini = tmp_path / "pgbouncer.ini"
-    (tmp_path / "users.txt").write_text('"%s" "%s"\n' % (p.get("user", "postgres"), p.get("password", "")))
+    ini = workdir / "pgbouncer.ini"
+    (workdir / "users.txt").write_text('"%s" "%s"\n' % (p.get("user", "postgres"), p.get("password", "")))
     ini.write_text(f"""[databases]
 {p['dbname']} = {auth} dbname={p['dbname']}
 [pgbouncer]
@@ -36,28 +36,24 @@ listen_addr = 127.0.0.1
 listen_port = {port}
 unix_socket_dir =
 auth_type = any
-auth_file = {tmp_path}/users.txt
+auth_file = {workdir}/users.txt
 pool_mode = transaction
 default_pool_size = 4
 max_client_conn = 100
 ignore_startup_parameters = extra_float_digits,options
-logfile = {tmp_path}/bouncer.log
+logfile = {workdir}/bouncer.log
 pidfile =
 """)
     args = ["/usr/sbin/pgbouncer", str(ini)]
     extra = {}
     if os.getuid() == 0:
         nobody = pwd.getpwnam("postgres")
-        for path in [tmp_path, *tmp_path.parents]:
-            if path.stat().st_mode & 0o001 == 0 and str(path).startswith("/tmp/"):
-                os.chmod(path, path.stat().st_mode | 0o011)
-        for f in tmp_path.iterdir():
+        for f in workdir.iterdir():
             os.chown(f, nobody.pw_uid, nobody.pw_gid)
-        os.chown(tmp_path, nobody.pw_uid, nobody.pw_gid)
-        os.chmod(tmp_path, 0o755)
+        os.chown(workdir, nobody.pw_uid, nobody.pw_gid)
         extra = {"user": nobody.pw_uid, "group": nobody.pw_gid}
     process = subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **extra)
-    log = tmp_path / "bouncer.log"
+    log = workdir / "bouncer.log"
     wait_until(lambda: process.poll() is not None or (log.exists() and "process up" in log.read_text()), 15, "pgbouncer")
     assert process.poll() is None, log.exists() and log.read_text()
     yield f"host=127.0.0.1 port={port} user={p.get('user', 'postgres')} dbname={p['dbname']}", log

@@ -19,8 +19,8 @@ LICENCE = Path("/usr/share/common-licenses/Apache-2.0").read_text()
 
 
 @pytest.fixture
-def sim(tmp_path):
-    simulator = Simulator(tmp_path).start()
+def sim(workdir):
+    simulator = Simulator(workdir).start()
     yield simulator
     simulator.close()
 
@@ -227,10 +227,10 @@ def test_many_calls_wait_at_once(sim):
         c.close()
 
 
-def test_a_script_file_is_read_at_the_start(tmp_path):
-    path = tmp_path / "script.json"
+def test_a_script_file_is_read_at_the_start(workdir):
+    path = workdir / "script.json"
     path.write_text(json.dumps({"models": {"*": {"answer": "from the file"}}}))
-    simulator = Simulator(tmp_path, args=["--script", path]).start()
+    simulator = Simulator(workdir, args=["--script", path]).start()
     assert chat(simulator).json["choices"][0]["message"]["content"] == "from the file"
     simulator.close()
     path.write_text(json.dumps({"models": {"*": {"answers": "x"}}}))
