@@ -31,11 +31,11 @@
 
 #include "cli/exit.h"
 #include "cli/migrate.h"
-#include "cli/options.h"
 #include "cli/place.h"
 #include "cli/up_children.h"
 #include "cli/up_config.h"
 #include "cli/up_keys.h"
+#include "cli/up_options.h"
 #include "cli/up_port.h"
 #include "cli/up_postgres.h"
 #include "cli/up_ready.h"
@@ -46,16 +46,9 @@
 
 #define POSTGRES_LIMIT_MS 120000 /* crash recovery replays up to max_wal_size */
 #define START_LIMIT_MS    30000
-#define PROCESSES_MAX     64
 #define AWAKE_MS          3600000
-#define LOG_TAIL_BYTES    4096
-#define LOG_TAIL_LINES    8
-
-struct up_options {
-	const char *dir, *listen, *config, *ready_file, *log_file;
-	int64_t apis, workers;
-	bool simulator, sample, once;
-};
+#define KILL_SLACK_MS     10000 /* above the grace that a process was given */
+#define POSTGRES_STOP_MS  120000 /* its last checkpoint */
 
 struct up {
 	struct flow flow;
@@ -65,13 +58,14 @@ struct up {
 	struct up_options opt;
 	struct up_postgres pg;
 	struct up_config config;
+	struct up_graces graces;
 	struct up_keys keys;
 	struct children children;
 	struct child postgres, simulator, sample;
 	struct child *apis, *workers;
-	const char *dir, *run_dir, *ready_path, *listen, *simulator_url, *url;
+	const char *dir, *run_dir, *ready_path, *listen, *simulator_url, *url, *pg_log;
 	struct up_show show;
-	int lock_fd;
+	int lock_fd, pg_log_fd;
 	uint64_t started_ns;
 	struct soon finish;
 	struct timer awake; /* signals alone do not keep the loop running */
@@ -91,7 +85,7 @@ static struct up *up_of(struct flow *f)
 
 static void publish(struct up *u)
 {
-	pid_t apis[PROCESSES_MAX], workers[PROCESSES_MAX];
+	pid_t apis[UP_PROCESSES_MAX], workers[UP_PROCESSES_MAX];
 	for (int64_t i = 0; i < u->opt.apis; i++)
 		apis[i] = u->apis[i].pid;
 	for (int64_t i = 0; i < u->opt.workers; i++)
@@ -160,10 +154,30 @@ static void each_server(struct up *u, void (*fn)(struct child *c))
 		fn(&u->workers[i]);
 }
 
+/* The time that each process gets to end: its grace, and some more. */
+static void set_kill_times(struct up *u)
+{
+	for (int64_t i = 0; i < u->opt.apis; i++)
+		u->apis[i].kill_after_ms = (uint64_t)u->graces.server_ms + KILL_SLACK_MS;
+	for (int64_t i = 0; i < u->opt.workers; i++)
+		u->workers[i].kill_after_ms = (uint64_t)u->graces.worker_ms + KILL_SLACK_MS;
+}
+
 static void send_hup(struct child *c)
 {
 	if (child_was_started(c) && !c->once)
 		child_signal(c, SIGHUP);
+}
+
+static void reload(struct up *u)
+{
+	struct arena a;
+	arena_init(&a, 64 << 20);
+	/* A file with mistakes changes nothing; api and worker name them. */
+	if (u->serving && up_config_read(&u->config, &a, &u->graces, NULL, NULL) >= 0)
+		set_kill_times(u);
+	arena_done(&a);
+	each_server(u, send_hup);
 }
 
 static void on_signal(void *arg, int signum)
@@ -174,7 +188,7 @@ static void on_signal(void *arg, int signum)
 		return;
 	}
 	if (signum == SIGHUP) {
-		each_server(u, send_hup);
+		reload(u);
 		return;
 	}
 	u->signals++;
@@ -201,6 +215,7 @@ static struct child make_child(const struct up *u, const char *name, const char 
 		.spawn = { .path = "/proc/self/exe", .argv = argv, .death_signal = SIGTERM },
 		.stop_signal = SIGTERM,
 		.force_signal = SIGKILL,
+		.kill_after_ms = KILL_SLACK_MS,
 		.once = !ready_file,
 		.user = u->children.user,
 	};
@@ -236,8 +251,12 @@ static void make_postgres(struct up *u)
 	u->postgres = make_child(u, "postgres", NULL, u->pg.argv);
 	u->postgres.once = false;
 	u->postgres.is_ready = postgres_is_ready;
-	u->postgres.spawn =
-	    (struct spawn){ .argv = u->pg.argv, .user = &u->pg.user, .death_signal = SIGINT, .no_secrets = true };
+	u->postgres.spawn = (struct spawn){ .argv = u->pg.argv,
+		                            .user = &u->pg.user,
+		                            .death_signal = SIGINT,
+		                            .no_secrets = true,
+		                            .output_fd = u->pg_log_fd };
+	u->postgres.kill_after_ms = POSTGRES_STOP_MS;
 	u->postgres.stop_signal = SIGINT; /* the fast shutdown; SIGQUIT leaves the rest to the next start's recovery */
 	u->postgres.force_signal = SIGQUIT;
 }
@@ -264,7 +283,10 @@ static enum flow_next children_failed(struct up *u, int rc)
 static enum flow_next start_postgres(struct flow *f)
 {
 	struct up *u = up_of(f);
-	int rc = up_postgres_prepare(&u->pg, &u->arena, u->dir, &u->err);
+	u->pg_log = arena_printf(&u->arena, "%s/postgres.log", u->dir).p;
+	int rc = u->pg_log_fd = up_show_append(u->pg_log, &u->err);
+	if (rc >= 0)
+		rc = up_postgres_prepare(&u->pg, &u->arena, u->dir, &u->err);
 	if (rc < 0)
 		return give_up(u, rc);
 	make_postgres(u);
@@ -276,8 +298,11 @@ static enum flow_next start_postgres(struct flow *f)
 static enum flow_next postgres_up(struct flow *f, int rc)
 {
 	struct up *u = up_of(f);
-	if (rc < 0)
+	if (rc < 0) {
+		if (rc != -ERR_CANCELED)
+			up_show_tail(&u->show, u->pg_log);
 		return children_failed(u, rc);
+	}
 	up_show_step(&u->show, "PostgreSQL", u->pg.is_new ? "a new cluster in %s/pg" : "the cluster in %s/pg", u->dir);
 	return FLOW_NEXT;
 }
@@ -340,8 +365,17 @@ static enum flow_next start_servers(struct flow *f)
 	setenv("MILLRACE_DATABASE_URL", u->pg.url, 1);
 	setenv("MILLRACE_CONFIG", u->config.path, 1);
 	setenv("MILLRACE_SERVER_LISTEN", u->listen, 1);
+	struct conf_mistake *mistakes;
+	size_t n;
+	rc = up_config_read(&u->config, &u->arena, &u->graces, &mistakes, &n);
+	if (rc < 0) {
+		up_show_mistakes(&u->show, mistakes, n);
+		err_set(&u->err, ERR_CONFIG, "%s: %zu mistake%s", u->config.path, n, n == 1 ? "" : "s");
+		return give_up(u, rc);
+	}
 	u->apis = make_servers(u, "api", u->opt.apis);
 	u->workers = make_servers(u, "worker", u->opt.workers);
+	set_kill_times(u);
 	for (int64_t i = 0; i < u->opt.apis; i++)
 		child_start(&u->children, &u->apis[i]);
 	for (int64_t i = 0; i < u->opt.workers; i++)
@@ -485,93 +519,25 @@ static int run(struct up *u)
 		u->exit_status = CLI_EXIT_FAILED;
 	}
 	children_done(&u->children);
+	if (u->pg_log_fd > 0)
+		close(u->pg_log_fd);
 	up_postgres_done(&u->pg);
 	loop_done(&u->loop);
 	return u->exit_status;
-}
-
-static int parse(struct up_options *o, int argc, char **argv, int *ret_exit)
-{
-	const struct cli_option options[] = {
-		{ .name = "dir",
-		  .arg = "DIR",
-		  .kind = CLI_STR,
-		  .target = &o->dir,
-		  .help = "Where everything is kept (.millrace)" },
-		{ .name = "listen",
-		  .arg = "HOST:PORT",
-		  .kind = CLI_STR,
-		  .target = &o->listen,
-		  .help = "Address of the API (127.0.0.1:8080, or the next free port)" },
-		{ .name = "config",
-		  .arg = "FILE",
-		  .kind = CLI_STR,
-		  .target = &o->config,
-		  .help =
-		      "Configuration (default: one is written to DIR/config.json: the server at MILLRACE_BASE_URL,\n"
-		      "else OpenAI where OPENAI_API_KEY is set, else the simulator)" },
-		{ .name = "apis",
-		  .arg = "N",
-		  .kind = CLI_INT,
-		  .target = &o->apis,
-		  .min = 1,
-		  .max = PROCESSES_MAX,
-		  .help = "API processes (1); they share the address" },
-		{ .name = "workers",
-		  .arg = "N",
-		  .kind = CLI_INT,
-		  .target = &o->workers,
-		  .min = 1,
-		  .max = PROCESSES_MAX,
-		  .help = "Worker processes (1)" },
-		{ .name = "simulator",
-		  .kind = CLI_FLAG,
-		  .target = &o->simulator,
-		  .help = "Use the simulated provider even where a real one is known" },
-		{ .name = "ready-file",
-		  .arg = "FILE",
-		  .kind = CLI_STR,
-		  .target = &o->ready_file,
-		  .help = "Written when everything serves (DIR/ready.json)" },
-		{ .name = "sample",
-		  .kind = CLI_FLAG,
-		  .target = &o->sample,
-		  .help = "Run a batch of real documents, and show it" },
-		{ .name = "once",
-		  .kind = CLI_FLAG,
-		  .target = &o->once,
-		  .help = "Stop after that; exit status 0 when all of it succeeded" },
-		{ .name = "log-file",
-		  .arg = "FILE",
-		  .kind = CLI_STR,
-		  .target = &o->log_file,
-		  .help = "Where the log goes (on a terminal DIR/millrace.log, else standard error)" },
-		{ .name = NULL },
-	};
-	const struct cli_command cmd = {
-		.name = "up",
-		.usage = "[options]",
-		.summary = "Starts everything on this machine: a private PostgreSQL, the API, workers, and a simulated "
-		           "provider\n"
-		           "where no real one is known. Stops all of it on Ctrl-C and keeps the data.",
-		.options = options,
-	};
-	struct cli_args args;
-	return cli_parse(&cmd, argc, argv, &args, ret_exit);
 }
 
 int up_main(int argc, char **argv)
 {
 	struct up u = { .opt = { .dir = PLACE_DIR, .apis = 1, .workers = 1 }, .lock_fd = -1, .pg = { .lock_fd = -1 } };
 	int rc;
-	if (!parse(&u.opt, argc, argv, &rc))
+	if (!up_options_parse(&u.opt, argc, argv, &rc))
 		return rc;
 	umask(022);
 	arena_init(&u.arena, 64 << 20);
 	up_show_init(&u.show);
 	u.started_ns = clock_mono_ns();
 	rc = take_dir(&u);
-	if (rc >= 0 && !u.opt.log_file && u.show.term.tty)
+	if (rc >= 0 && !u.opt.log_file && (u.show.term.tty || u.opt.sample))
 		u.opt.log_file = arena_printf(&u.arena, "%s/millrace.log", u.dir).p;
 	if (rc >= 0)
 		rc = up_show_open_log(&u.show, u.opt.log_file, &u.err);

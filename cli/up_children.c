@@ -25,6 +25,7 @@
 
 #define POLL_MS       20
 #define READY_MAX     65536
+#define KILL_AGAIN_MS 10000
 #define STALE_TERM_MS 5000
 #define STALE_KILL_MS 2000
 
@@ -167,12 +168,34 @@ static void on_restart(struct timer *t)
 	run(container_of(t, struct child, restart));
 }
 
+/* Ends one that is stopping: a process that hangs, or is stopped itself, may not keep `up` from its end. */
+static void force(struct child *c)
+{
+	int signum = c->forced ? SIGKILL : c->force_signal;
+	c->forced = true;
+	log_event(LOG_WARN, "child_force", "stopping it at once", LOG_Z("child", c->name), LOG_I64("signal", signum),
+	          LOG_END);
+	/* With its whole group when it is killed: what it started may not stay. */
+	kill(signum == SIGKILL ? -c->pid : c->pid, signum);
+	timer_stop(&c->kill);
+	if (signum != SIGKILL)
+		timer_start(&c->kill, KILL_AGAIN_MS);
+}
+
+static void on_kill(struct timer *t)
+{
+	struct child *c = container_of(t, struct child, kill);
+	if (c->pid > 0)
+		force(c);
+}
+
 void child_start(struct children *g, struct child *c)
 {
 	assert(!link_is_linked(&c->link));
 	c->group = g;
 	list_push(&g->list, &c->link);
 	timer_init(&c->restart, g->loop, on_restart);
+	timer_init(&c->kill, g->loop, on_kill);
 	run(c);
 }
 
@@ -201,6 +224,7 @@ static void on_end(struct child *c)
 	uint64_t alive_ms = loop_now_ms(g->loop) - c->started_ms;
 	bool was_starting = c->state == CHILD_STARTING;
 	log_end(c, alive_ms);
+	timer_stop(&c->kill);
 	c->pid = 0;
 	if (c->ready_file)
 		unlink(c->ready_file);
@@ -250,6 +274,8 @@ void child_stop(struct child *c)
 		return;
 	}
 	child_signal(c, c->stop_signal);
+	if (c->kill_after_ms)
+		timer_start(&c->kill, c->kill_after_ms);
 	set_state(c, CHILD_STOPPING);
 }
 
@@ -257,12 +283,9 @@ void children_force(struct children *g)
 {
 	LIST_EACH(&g->list, k)
 	{
-		const struct child *c = child_of(k);
-		if (c->state != CHILD_STOPPING || c->pid <= 0)
-			continue;
-		log_event(LOG_WARN, "child_force", "stopping it at once", LOG_Z("child", c->name), LOG_END);
-		/* With its whole group when it is killed: what it started may not stay. */
-		kill(c->force_signal == SIGKILL ? -c->pid : c->pid, c->force_signal);
+		struct child *c = child_of(k);
+		if (c->state == CHILD_STOPPING && c->pid > 0)
+			force(c);
 	}
 }
 
@@ -316,6 +339,7 @@ void children_done(struct children *g)
 		struct child *c = child_of(k);
 		assert(c->pid == 0);
 		timer_stop(&c->restart);
+		timer_stop(&c->kill);
 		free(c->url);
 		c->url = NULL;
 	}

@@ -37,6 +37,7 @@ struct child {
 	bool (*is_ready)(const struct child *c); /* instead of a ready file */
 	bool once;                               /* runs to its end and is not started again */
 	int stop_signal, force_signal;
+	uint64_t kill_after_ms; /* after stop_signal comes force_signal, then SIGKILL; 0: waits for ever */
 	void *user;
 	/* State; changed in up_children.c only. */
 	struct children *group;
@@ -49,6 +50,8 @@ struct child {
 	uint64_t started_ms;
 	struct backoff backoff;
 	struct timer restart;
+	struct timer kill;
+	bool forced; /* has got its force_signal */
 };
 
 struct children {
@@ -77,7 +80,7 @@ void children_wait_ended(struct children *g, struct flow *f);
 
 /* On SIGCHLD. */
 void children_reap(struct children *g);
-/* Those that are stopping get their force_signal. */
+/* Those that are stopping get their force_signal now, or SIGKILL when they had that. */
 void children_force(struct children *g);
 void child_signal(const struct child *c, int signum); /* when it runs */
 

@@ -6,9 +6,9 @@
  * beside it to tell). Secrets are never in the file: it refers to the environment, which the api and the worker
  * inherit.
  *
- * The simulator's address changes from run to run, so the file refers to MILLRACE_SIMULATOR_URL, which `up` sets; a
- * file given with
- * --config may do so too and gets a simulator by it.
+ * The simulator's address changes from run to run, so the file refers to MILLRACE_SIMULATOR_URL, which `up` sets, with
+ * a name for the case that somebody reads the file without `up` (check-config). A file given with --config may refer to
+ * it too and gets a simulator by that.
  */
 #include "cli/up_config.h"
 
@@ -21,7 +21,8 @@
 #include "common/file.h"
 
 #define CONFIG_MAX          (16 << 20)
-#define SIMULATOR_REFERENCE "${MILLRACE_SIMULATOR_URL}"
+#define SIMULATOR_WANTED    "${MILLRACE_SIMULATOR_URL"
+#define SIMULATOR_REFERENCE SIMULATOR_WANTED ":-http://simulator.invalid}"
 #define OPENAI_PRICE        "{\"input\": \"0.15\", \"cached_input\": \"0.075\", \"output\": \"0.60\"}"
 
 static const char simulator_text[] =
@@ -103,7 +104,7 @@ struct str up_config_text(struct arena *a, enum up_provider provider, const stru
 
 bool up_config_wants_simulator(struct str text)
 {
-	return str_find(text, STR(SIMULATOR_REFERENCE)) >= 0;
+	return str_find(text, STR(SIMULATOR_WANTED)) >= 0;
 }
 
 static const char *provider_name(struct arena *a, enum up_provider provider, const struct up_environment *e)
@@ -178,5 +179,24 @@ int up_config_prepare(const char *dir, const char *given, bool force_simulator, 
 	ret->path = ret->provider = arena_strz(a, str_from(real));
 	ret->simulator = force_simulator || up_config_wants_simulator(text);
 	free(real);
+	return 0;
+}
+
+int up_config_read(const struct up_config *c, struct arena *a, struct up_graces *ret_graces,
+                   struct conf_mistake **ret_mistakes, size_t *ret_n)
+{
+	struct conf *conf;
+	struct conf_mistake *mistakes;
+	size_t n;
+	int rc = conf_load(c->path, a, &conf, &mistakes, &n);
+	if (rc < 0) {
+		if (ret_mistakes) {
+			*ret_mistakes = mistakes;
+			*ret_n = n;
+		}
+		return rc;
+	}
+	*ret_graces = (struct up_graces){ .server_ms = conf->server_grace_ms, .worker_ms = conf->worker_grace_ms };
+	conf_unref(conf);
 	return 0;
 }

@@ -4,6 +4,7 @@
 #define MR_CLI_UP_CONFIG_H
 
 #include "common/arena.h"
+#include "common/conf.h"
 #include "common/err.h"
 
 enum up_provider {
@@ -39,5 +40,15 @@ struct up_config {
  */
 int up_config_prepare(const char *dir, const char *given, bool force_simulator, struct arena *a, struct up_config *ret,
                       struct err *err);
+
+/* How long the processes may take to end. */
+struct up_graces {
+	int64_t server_ms, worker_ms;
+};
+
+/* Reads the file as api and worker will, with the environment as it is now. -ERR_CONFIG: *ret_mistakes (in a; may be NULL), and
+ * *ret_graces is left alone. */
+int up_config_read(const struct up_config *c, struct arena *a, struct up_graces *ret_graces,
+                   struct conf_mistake **ret_mistakes, size_t *ret_n);
 
 #endif

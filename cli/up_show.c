@@ -11,13 +11,16 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/buf.h"
 #include "common/clock.h"
+#include "common/json.h"
 
 #define TAIL_BYTES 4096
 #define TAIL_LINES 8
+#define LOG_MAX    (16 << 20)
 
 void up_show_init(struct up_show *s)
 {
@@ -25,13 +28,26 @@ void up_show_init(struct up_show *s)
 	term_init(&s->term, stdout);
 }
 
+int up_show_append(const char *path, struct err *err)
+{
+	struct stat st;
+	if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > LOG_MAX) {
+		struct arena a;
+		arena_init(&a, 1 << 16);
+		(void)rename(path, arena_printf(&a, "%s.old", path).p);
+		arena_done(&a);
+	}
+	int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	return fd < 0 ? err_set(err, ERR_IO, "%s: %s", path, strerror(errno)) : fd;
+}
+
 int up_show_open_log(struct up_show *s, const char *log_file, struct err *err)
 {
 	if (!log_file)
 		return 0;
-	int fd = open(log_file, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	int fd = up_show_append(log_file, err);
 	if (fd < 0)
-		return err_set(err, ERR_IO, "%s: %s", log_file, strerror(errno));
+		return fd;
 	int saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
 	FILE *complaints = saved >= 0 ? fdopen(saved, "w") : NULL;
 	if (complaints)
@@ -76,24 +92,73 @@ void up_show_step(const struct up_show *s, const char *what, const char *fmt, ..
 	buf_done(&took);
 }
 
-static void show_log_tail(const struct up_show *s)
+/* A line of our own log as a person reads it; any other as it is. */
+static void show_line(const struct up_show *s, struct str line)
+{
+	static const char *const known[] = { "time", "level", "process", "event", "msg", "child_pid", "pid" };
+	_cleanup_(json_drop) json_t *v = json_parse(line, NULL);
+	struct str msg = json_str(v, "msg"), level = json_str(v, "level");
+	const char *name;
+	json_t *field;
+	if (!msg.n) {
+		fprintf(s->complaints, "  " STR_FMT "\n", STR_ARG(line));
+		return;
+	}
+	if (str_eq_z(level, "info"))
+		return;
+	fprintf(s->complaints, "  " STR_FMT ": " STR_FMT, STR_ARG(json_str(v, "process")), STR_ARG(msg));
+	json_object_foreach(v, name, field)
+	{
+		bool shown = false;
+		for (size_t i = 0; i < ARRAY_LEN(known); i++)
+			shown = shown || strcmp(name, known[i]) == 0;
+		if (!shown && json_is_string(field))
+			fprintf(s->complaints, " %s=%s", name, json_string_value(field));
+		else if (!shown && json_is_integer(field))
+			fprintf(s->complaints, " %s=%lld", name, (long long)json_integer_value(field));
+	}
+	fputc('\n', s->complaints);
+}
+
+/* What was written since `from`, at most the last lines of it. */
+static void show_end(const struct up_show *s, int fd, off_t from)
 {
 	char text[TAIL_BYTES];
-	off_t end = s->log_file ? lseek(STDERR_FILENO, 0, SEEK_END) : -1;
-	off_t from = MAX(end - TAIL_BYTES, s->log_start);
-	ssize_t n = end > from ? pread(STDERR_FILENO, text, TAIL_BYTES, from) : 0;
+	off_t end = lseek(fd, 0, SEEK_END);
+	from = MAX(end - TAIL_BYTES, from);
+	ssize_t n = end > from ? pread(fd, text, TAIL_BYTES, from) : 0;
 	if (n <= 0)
 		return;
 	size_t start = (size_t)n;
 	for (int lines = 0; start > 0; start--)
 		if (text[start - 1] == '\n' && ++lines > TAIL_LINES)
 			break;
-	fprintf(s->complaints, "%.*s", (int)((size_t)n - start), text + start);
+	struct str rest = { text + start, (size_t)n - start }, line;
+	while (str_split(&rest, '\n', &line))
+		if (line.n)
+			show_line(s, line);
+}
+
+void up_show_tail(const struct up_show *s, const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	show_end(s, fd, 0);
+	close(fd);
+}
+
+void up_show_mistakes(const struct up_show *s, const struct conf_mistake *mistakes, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		fprintf(s->complaints, "  " STR_FMT ": " STR_FMT "\n", STR_ARG(mistakes[i].path),
+		        STR_ARG(mistakes[i].text));
 }
 
 void up_show_failure(const struct up_show *s, const char *why)
 {
-	show_log_tail(s);
+	if (s->log_file)
+		show_end(s, STDERR_FILENO, s->log_start);
 	fprintf(s->complaints, "millrace up: %s\n", why);
 	if (s->log_file)
 		fprintf(s->complaints, "The log is %s\n", s->log_file);

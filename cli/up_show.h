@@ -4,6 +4,7 @@
 #define MR_CLI_UP_SHOW_H
 
 #include "cli/term.h"
+#include "common/conf.h"
 #include "common/err.h"
 
 struct up_show {
@@ -23,6 +24,12 @@ void up_show_done(struct up_show *s);
 void up_show_begin(struct up_show *s);
 /* One line for a thing that is done, with the time since its step began. */
 void up_show_step(const struct up_show *s, const char *what, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* Opens a log to append to; a large one makes room first (FILE.old). The descriptor, or -ERR_IO. */
+int up_show_append(const char *path, struct err *err);
+/* The last lines of a file. */
+void up_show_tail(const struct up_show *s, const char *path);
+/* Each mistake of a configuration, with its path. */
+void up_show_mistakes(const struct up_show *s, const struct conf_mistake *mistakes, size_t n);
 /* The last lines that were logged in this run, then "millrace up: why". */
 void up_show_failure(const struct up_show *s, const char *why);
 /* URL, key and a command to paste; on a pipe a line without secrets. */

@@ -213,6 +213,27 @@ def test_a_second_signal_does_not_wait(make_up):
     assert not up.processes()
 
 
+def test_a_hung_process_does_not_keep_up_from_its_end(make_up):
+    """It is killed ten seconds after its grace."""
+    up = make_up(env={"MILLRACE_WORKER_GRACE": "1s", "MILLRACE_SERVER_GRACE": "0s"}).start()
+    frozen = [up.ready["pids"]["worker"][0], up.ready["pids"]["api"][0], up.ready["pids"]["simulator"]]
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    assert up.term(45) == 0
+    killed = {e["child"] for e in up.log_events("child_force")}
+    assert killed == {"worker-0", "api-0", "simulator"}
+    assert not up.processes()
+
+
+def test_the_log_is_json_and_postgres_has_its_own(make_up):
+    up = make_up().start()
+    assert up.term() == 0
+    assert "database system is ready" in (up.workdir / ".millrace" / "postgres.log").read_text()
+    assert "database system" not in up.log()
+    check = subprocess.run([BIN, "check-config", up.workdir / ".millrace" / "config.json"], capture_output=True, text=True)
+    assert check.returncode == 0, check.stderr
+
+
 def test_sighup_goes_on_to_api_and_worker(make_up):
     up = make_up().start()
     up.signal(signal.SIGHUP)
@@ -243,8 +264,8 @@ def test_a_mistake_in_the_configuration_is_said(make_up, workdir):
     up = make_up("--config", config)
     with pytest.raises(AssertionError, match="ended with 1"):
         up.start()
-    assert "worker.slotz" in up.log()
-    assert "ended at its start" in up.log()
+    assert "  worker.slotz: " in up.log()
+    assert f"millrace up: {config}: 1 mistake" in up.log()
     assert not up.processes()
     up.expect_bad_end = True
 

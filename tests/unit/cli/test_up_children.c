@@ -146,8 +146,8 @@ static enum flow_next stop_after_failure(struct flow *flow, int rc)
 	return FLOW_NEXT;
 }
 
-#define SERVE \
-	"echo \"{\\\"pid\\\":$$,\\\"url\\\":\\\"http://x\\\"}\" > \"$1.new\"; mv \"$1.new\" \"$1\"; exec sleep 100"
+#define READY "echo \"{\\\"pid\\\":$$,\\\"url\\\":\\\"http://x\\\"}\" > \"$1.new\"; mv \"$1.new\" \"$1\""
+#define SERVE READY "; exec sleep 100"
 
 static void test_children_up_when_the_ready_file_names_them(void **state)
 {
@@ -226,6 +226,22 @@ static void test_children_killed_one_is_replaced(void **state)
 	assert_int_equal(f->child.state, CHILD_ENDED);
 }
 
+static void test_children_one_that_does_not_end_is_killed(void **state)
+{
+	struct fixture *f = *state;
+	static const struct flow_step steps[] = { { "start", start_child, NULL },
+		                                  { "pid", remember_pid, NULL },
+		                                  { "stop", stop_child, NULL },
+		                                  { NULL, NULL, NULL } };
+	use_script(f, "trap '' TERM; " READY "; while :; do sleep 1; done");
+	f->child.kill_after_ms = 50;
+	flow_start(&f->flow, "test", steps, on_over);
+	loop_run(&f->loop);
+	assert_int_equal(f->child.state, CHILD_ENDED);
+	assert_true(WIFSIGNALED(f->child.status) && WTERMSIG(f->child.status) == SIGKILL);
+	assert_int_equal(kill(f->first_pid, 0), -1);
+}
+
 /* --- spawn --- */
 
 static void test_spawn_run_collects_and_names_the_failure(void **state)
@@ -278,6 +294,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_children_end_at_the_start_fails_the_wait, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_children_other_pid_is_not_ready, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_children_killed_one_is_replaced, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_children_one_that_does_not_end_is_killed, setup, teardown),
 		cmocka_unit_test(test_spawn_run_collects_and_names_the_failure),
 		cmocka_unit_test(test_spawn_keeps_secrets_back),
 	};

@@ -95,6 +95,37 @@ static void test_up_config_simulator_is_read(void **state)
 	conf_unref(conf);
 }
 
+/* check-config, outside `up`, knows no simulator. */
+static void test_up_config_is_good_without_up(void **state)
+{
+	struct fixture *f = *state;
+	struct up_config config;
+	struct conf *conf = NULL;
+	assert_true(str_has_prefix(loaded(f, &config, &conf)->base_url, STR("http://")));
+	assert_true(config.simulator);
+	conf_unref(conf);
+}
+
+static void test_up_config_tells_the_graces_or_every_mistake(void **state)
+{
+	struct fixture *f = *state;
+	const char *path = arena_printf(&f->arena, "%s/config.json", f->dir).p;
+	struct up_config config = { .path = path };
+	struct up_graces graces = { 1, 2 };
+	struct conf_mistake *mistakes = NULL;
+	size_t n = 0;
+	struct str bad = STR("{\"worker\": {\"slotz\": 3, \"grace\": true}}");
+	assert_int_equal(file_write(path, 0600, bad, NULL), 0);
+	assert_int_equal(up_config_read(&config, &f->arena, &graces, &mistakes, &n), -ERR_CONFIG);
+	assert_int_equal(n, 2);
+	assert_int_equal(graces.worker_ms, 2);
+	struct str good = STR("{\"worker\": {\"grace\": \"7s\"}, \"server\": {\"grace\": \"5s\"}}");
+	assert_int_equal(file_write(path, 0600, good, NULL), 0);
+	assert_int_equal(up_config_read(&config, &f->arena, &graces, &mistakes, &n), 0);
+	assert_int_equal(graces.worker_ms, 7000);
+	assert_int_equal(graces.server_ms, 5000);
+}
+
 static void test_up_config_openai_is_read_and_holds_no_key(void **state)
 {
 	struct fixture *f = *state;
@@ -165,6 +196,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_up_config_choice),
 		cmocka_unit_test_setup_teardown(test_up_config_simulator_is_read, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_up_config_is_good_without_up, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_up_config_tells_the_graces_or_every_mistake, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_up_config_openai_is_read_and_holds_no_key, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_up_config_server_with_and_without_key_and_model, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_up_config_edited_file_is_kept, setup, teardown),
