@@ -3,7 +3,9 @@
 goes on by itself.
 """
 
+import os
 import random
+import signal
 import time
 
 import pytest
@@ -66,6 +68,29 @@ def test_terminated_backends_are_not_noticed_by_clients(make_stack):
         load.wait_accepted(20)
     assert killed >= 10
     assert load.refusals == [] and load.unanswered == 0
+    made = check_kept(stack, load)
+    assert set(made.values()) == {1}, made.most_common(3)
+
+
+def test_statements_that_go_on_behind_closed_connections_do_nothing_twice(own_pg, make_stack):
+    """The backends freeze for longer than database.deadline: all statements are sent again on new connections, then the old ones go on."""
+    keys = own_pg.make_template()
+    stack = make_stack(apis=2, workers=2, db=own_pg.new_database(), keys=keys,
+                       config={"database": {"deadline": "500ms"}, "queue": {"lease": "5s"}})
+    script(stack, latency_ms=20)
+    backends = "select pid from pg_stat_activity where datname = current_database() and application_name like 'millrace%%'"
+    with Load(stack) as load:
+        for _ in range(3):
+            load.wait_accepted(10)
+            frozen = [pid for pid, in stack.sql(backends)]
+            for pid in frozen:
+                os.kill(pid, signal.SIGSTOP)
+            try:
+                wait_until(lambda: len({pid for pid, in stack.sql(backends)} - set(frozen)) >= 8, 10, "new connections")
+            finally:
+                for pid in frozen:
+                    os.kill(pid, signal.SIGCONT)
+        load.wait_accepted(10)
     made = check_kept(stack, load)
     assert set(made.values()) == {1}, made.most_common(3)
 
