@@ -164,6 +164,17 @@ static enum err_code classify_429(const struct failure *f, enum err_code word)
 	return says_too_large_for_limit(f) ? ERR_LIMIT_TOO_SMALL : ERR_PROVIDER_RATE_LIMIT;
 }
 
+/* Inside an answer that had begun: nothing but the text is left. */
+static enum err_code classify_by_text(const struct failure *f)
+{
+	enum err_code text = by_phrase(f->message, trouble_phrases, ARRAY_LEN(trouble_phrases));
+	if (text == ERR_OK)
+		text = by_phrase(f->message, context_phrases, ARRAY_LEN(context_phrases));
+	if (text == ERR_OK && str_eq_nocase(f->type, STR("invalid_request_error")))
+		return ERR_BAD_REQUEST;
+	return text != ERR_OK ? text : ERR_TRANSIENT;
+}
+
 enum err_code classify(const struct failure *f)
 {
 	enum err_code word = by_word(f->code);
@@ -191,13 +202,7 @@ enum err_code classify(const struct failure *f)
 	}
 	if (f->status >= 300)
 		return f->status == 503 && by_phrase(f->message, trouble_phrases, 2) != ERR_OK ? ERR_PROVIDER_OVERLOADED : by_status(f->status);
-	/* Inside an answer that had begun: nothing but the text is left. */
-	enum err_code text = by_phrase(f->message, trouble_phrases, ARRAY_LEN(trouble_phrases));
-	if (text == ERR_OK)
-		text = by_phrase(f->message, context_phrases, ARRAY_LEN(context_phrases));
-	if (text == ERR_OK && str_eq_nocase(f->type, STR("invalid_request_error")))
-		return ERR_BAD_REQUEST;
-	return text != ERR_OK ? text : ERR_TRANSIENT;
+	return classify_by_text(f);
 }
 
 static struct str text_of(const json_t *v, struct arena *a)

@@ -47,7 +47,13 @@ static int write_body(const struct conf_target *t, const json_t *request, bool s
 		json_object_set_new(body, "stream", json_true());
 		json_object_set_new(body, "stream_options", options);
 	}
-	int rc = json_write(b, body);
+	/* Once more, in memory of just its size: it is held as long as the call lasts. */
+	struct buf wide;
+	buf_init(&wide, b->max);
+	int rc = json_write(&wide, body);
+	if (rc == 0)
+		rc = buf_add_str(b, buf_str(&wide));
+	buf_done(&wide);
 	json_decref(body);
 	return rc;
 }

@@ -53,13 +53,25 @@ static int take_tool_call(struct openai_stream *s, const json_t *call)
 	return buf_add_str(&t->arguments, json_str_of(arguments)) < 0 ? -ERR_TOO_LARGE : 0;
 }
 
+/* Text, or (with some servers) a list of parts with text in them. */
+static int take_content(struct openai_stream *s, const json_t *content)
+{
+	const json_t *part;
+	size_t i;
+	int rc = append(s, &s->content, json_str_of(content));
+	s->has_content |= json_is_string(content) || json_array_size(content) > 0;
+	json_array_foreach (content, i, part)
+		if (rc == 0)
+			rc = append(s, &s->content, json_str(part, "text"));
+	return rc;
+}
+
 static int take_delta(struct openai_stream *s, const json_t *delta)
 {
-	const json_t *content = json_get(delta, "content"), *calls = json_get(delta, "tool_calls"), *call;
+	const json_t *calls = json_get(delta, "tool_calls"), *call;
 	size_t i;
-	s->has_content |= json_is_string(content);
 	s->has_refusal |= json_is_string(json_get(delta, "refusal"));
-	int rc = append(s, &s->content, json_str_of(content));
+	int rc = take_content(s, json_get(delta, "content"));
 	if (rc == 0)
 		rc = append(s, &s->refusal, json_str(delta, "refusal"));
 	if (rc == 0)

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Fuzz target of the answers of OpenAI-compatible providers. The first byte chooses the status (bit 0: 200 or 400), the form (bit 1: a
+ * stream was asked for), the kind (bit 2: embeddings) and the size of the pieces (the rest); what follows is the answer's body.
+ *
+ * However the bytes are cut into pieces the verdict and the result are the same; a success has a result that is one JSON object, and a status of
+ * 400 never is one; numbers of tokens are never negative; a message is short and well-formed.
+ *
+ *   clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz/fuzz_openai.c build/debug/libmillrace.a -luv -ljansson -o fuzz_openai
+ *   ./fuzz_openai tests/fuzz/corpus/openai
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/conf.h"
+#include "worker/providers/provider.h"
+
+#define FUZZ_OPENAI_MAX 65536
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+static void fuzz_openai_check(bool ok)
+{
+	if (!ok)
+		abort();
+}
+
+static void fuzz_openai_look(const struct provider_result *r, int status)
+{
+	fuzz_openai_check(r->input >= 0 && r->output >= 0 && r->cached_input >= 0 && r->cached_input <= r->input && r->output_bytes >= 0);
+	fuzz_openai_check(r->message.n <= 500 && str_is_utf8(r->message) && r->retry_after_ms == -1);
+	fuzz_openai_check((int)r->class >= 0 && r->class < ERR_COUNT && !(status >= 400 && r->class == ERR_OK));
+	if (r->class != ERR_OK)
+		return;
+	json_t *v = json_parse_lenient(buf_str(&r->result), NULL);
+	fuzz_openai_check(json_is_object(v));
+	json_decref(v);
+}
+
+/* Feeds pieces of `step` bytes (0: all at once), each in memory of exactly its size; notes what came of it. */
+static void fuzz_openai_run(uint8_t how, struct str in, size_t step, struct buf *note)
+{
+	const struct provider *p = provider_find(STR("openai"));
+	const struct http_header head[] = { { STR("content-type"), how & 2 ? STR("text/event-stream") : STR("application/json") } };
+	struct conf_target target = { .name = STR("t"), .provider = STR("openai"), .model = STR("m"), .base_url = STR("http://h") };
+	struct provider_result r;
+	struct arena a;
+	bool token = false;
+	int rc = 0, status = how & 1 ? 400 : 200;
+	arena_init(&a, (size_t)64 << 20);
+	struct provider_call *c = p->start(&target, how & 4 ? 1 : 0, how & 2, FUZZ_OPENAI_MAX, &a);
+	p->answer_head(c, status, head, 1);
+	while (rc == 0 && in.n) {
+		size_t n = step ? MIN(step, in.n) : in.n;
+		char *piece = malloc(n);
+		fuzz_openai_check(piece != NULL);
+		memcpy(piece, in.p, n);
+		rc = p->answer_data(c, (struct str){ piece, n }, &token);
+		free(piece);
+		in = str_sub(in, n, in.n);
+	}
+	p->answer_end(c, rc, 0, &r);
+	fuzz_openai_look(&r, status);
+	buf_printf(note, "%d %lld %lld %lld %d ", (int)r.class, (long long)r.input, (long long)r.output, (long long)r.output_bytes, r.has_partial);
+	buf_add_str(note, r.message);
+	buf_add_str(note, r.finish_reason);
+	buf_add_str(note, buf_str(&r.result));
+	buf_done(&r.result);
+	arena_done(&a);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+	struct buf whole, pieces;
+	if (n == 0 || n > FUZZ_OPENAI_MAX)
+		return 0;
+	struct str in = { (const char *)data + 1, n - 1 };
+	buf_init(&whole, SIZE_MAX / 8);
+	buf_init(&pieces, SIZE_MAX / 8);
+	fuzz_openai_run(data[0], in, 0, &whole);
+	fuzz_openai_run(data[0], in, (size_t)(data[0] >> 3) + 1, &pieces);
+	fuzz_openai_check(str_eq(buf_str(&whole), buf_str(&pieces)));
+	buf_done(&whole);
+	buf_done(&pieces);
+	return 0;
+}
