@@ -85,6 +85,11 @@ class Stack:
         }})
 
     def stop(self):
+        for pid in self.ready["pids"]["worker"]:
+            try:
+                os.kill(pid, signal.SIGCONT)
+            except ProcessLookupError:
+                pass
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(60)
         self.log.close()
@@ -181,7 +186,6 @@ def accept(report):
             if r["errors"]:
                 raise SystemExit("accept: %d errors" % r["errors"])
             ours.append(r)
-        os.kill(worker, signal.SIGCONT)
         rates = [r["per_s"] for r in ours]
         ratios = [a / b for a, b in zip(rates, base)]
         report.add("1. Accept", "durable `POST /v1/jobs` of 2 KB, 64 connections", "%.0f jobs/s (p50 %.1f ms, p99 %.1f ms)" % (
