@@ -6,7 +6,7 @@
  *   floor       where claims start; `settling` is the next floor, in use from settle_at on
  *   candidate   the first pass of the last claim: nothing older waits, so it is the next floor to publish
  *
- * Floors are published together every PUBLISH_MS while claims move. A lane that was never heard of is found by the look at the queue.
+ * Floors are published together every FLOOR_PUBLISH_MS while claims move. A lane that was never heard of is found by the look at the queue.
  */
 #include "worker/lanes.h"
 
@@ -15,8 +15,6 @@
 
 #include "sql_worker.h"
 #include "worker/claim.h"
-
-#define PUBLISH_MS 100
 
 struct pair {
 	int lane, priority;
@@ -112,7 +110,7 @@ void lanes_claimed(struct lanes *l, const struct lane_pick *pick, int wanted, in
 	if (p->candidate > p->published) {
 		l->dirty = true;
 		if (!l->publishing && !timer_is_armed(&l->publish_timer))
-			timer_start(&l->publish_timer, PUBLISH_MS);
+			timer_start(&l->publish_timer, FLOOR_PUBLISH_MS);
 	}
 }
 
@@ -145,7 +143,7 @@ static void on_published(struct op *op, int rc)
 	db_query_done(&l->query);
 	l->publishing = false;
 	if (l->dirty && l->worker->state != WORKER_STOPPED)
-		timer_start(&l->publish_timer, PUBLISH_MS);
+		timer_start(&l->publish_timer, FLOOR_PUBLISH_MS);
 }
 
 static void publish(struct lanes *l)

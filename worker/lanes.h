@@ -16,7 +16,8 @@
 
 #include "worker/worker.h"
 
-#define FLOOR_SETTLE_MS 200
+#define FLOOR_PUBLISH_MS 50  /* at most so often */
+#define FLOOR_SETTLE_MS  100
 
 struct lane_pick {
 	int lane, priority;

@@ -20,12 +20,11 @@
 #include "common/loop.h"
 #include "sql_api.h"
 #include "sql_worker.h"
+#include "worker/lanes.h"
 
 #define BATCH      100
 #define STREAMS    4
 #define COLUMNS    18
-#define SETTLE_MS  200
-#define PUBLISH_MS 100
 
 enum mode { LIFE, FILL, CLAIM, DRAIN };
 
@@ -204,7 +203,7 @@ static void on_published(struct op *op, int rc)
 	db_query_done(&b->aux);
 	b->publishing = false;
 	b->settling = b->published;
-	b->settle_at_ms = loop_now_ms(&b->loop) + SETTLE_MS;
+	b->settle_at_ms = loop_now_ms(&b->loop) + FLOOR_SETTLE_MS;
 	b->in_flight--;
 }
 
@@ -213,7 +212,7 @@ static void move_floor(struct bench *b)
 	uint64_t now = loop_now_ms(&b->loop);
 	if (b->settling > b->floor && now >= b->settle_at_ms)
 		b->floor = b->settling;
-	if (b->publishing || b->settling > b->floor || now < b->published_ms + PUBLISH_MS || b->candidate <= b->published)
+	if (b->publishing || b->settling > b->floor || now < b->published_ms + FLOOR_PUBLISH_MS || b->candidate <= b->published)
 		return;
 	struct db_array lane, priority, floor;
 	db_array_init(&lane, DB_INT4, 64);
