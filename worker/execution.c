@@ -319,11 +319,11 @@ static enum flow_next ended(struct flow *f, int rc)
 	struct job *j = job_of(f);
 	if (rc == 0 || rc == -ERR_LEASE_LOST)
 		return flow_fail(f, rc);
-	if (j->end.error_code == err_code_name(ERR_INTERNAL))
-		return hold_for(j, END, rc);
 	list_init(&j->unwritten);
 	j->end.result = (struct str){ NULL, 0 };
 	j->end.target = (struct str){ NULL, 0 };
+	if (j->end.error_code == err_code_name(ERR_INTERNAL))
+		return hold_for(j, END, rc);
 	return fail_job(j, err_code_name(ERR_INTERNAL), STR("the outcome could not be stored"));
 }
 
