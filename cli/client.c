@@ -319,6 +319,7 @@ static int try_once(struct run *run)
 	while (!run->done)
 		loop_run(&c->loop);
 	c->call = NULL;
+	a->sent = a->sent || call.sent;
 	if (run->rc < 0) {
 		rc = call_failed(run, &call, run->rc);
 	} else {
@@ -335,8 +336,9 @@ static int try_once(struct run *run)
 
 static void answer_clear(struct client_answer *a)
 {
+	bool sent = a->sent;
 	client_answer_done(a);
-	*a = (struct client_answer){ .retry_after_ms = -1 };
+	*a = (struct client_answer){ .retry_after_ms = -1, .sent = sent };
 }
 
 void client_answer_done(struct client_answer *a)

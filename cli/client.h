@@ -68,6 +68,7 @@ struct client_answer {
 	char request_id[132];
 	int64_t retry_after_ms; /* of the answer; -1: none */
 	struct err err;         /* when the call failed */
+	bool sent;              /* a try of it may have reached the service */
 };
 
 /* 0: the answer has a 2xx or 304 status. Else negative, and a->err says why (a->status is set when an answer came). */

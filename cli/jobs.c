@@ -77,10 +77,10 @@ static int list(struct client *c, const struct list_wish *w, struct arena *a)
 	static const struct term_column columns[] = {
 		{ .title = "JOB" },
 		{ .title = "STATUS", .status = true },
-		{ .title = "ROUTE", .shrink = true },
+		{ .title = "ROUTE", .shrink = true, .spare = 2 },
 		{ .title = "CREATED" },
-		{ .title = "TRIES", .right = true },
-		{ .title = "COST", .right = true },
+		{ .title = "TRIES", .right = true, .spare = 1 },
+		{ .title = "COST", .right = true, .spare = 3 },
 		{ .title = "TARGET OR ERROR", .shrink = true },
 		{ .title = NULL },
 	};
@@ -118,6 +118,7 @@ static int list(struct client *c, const struct list_wish *w, struct arena *a)
 		term_table_print(&table, &term);
 	else if (!w->json)
 		fprintf(stderr, "no jobs\n");
+	fflush(stdout); /* the hint comes below the table */
 	if (more && !w->json)
 		fprintf(stderr, "there are more: --limit %lld\n", (long long)w->limit * 10);
 	return CLI_EXIT_OK;
@@ -165,6 +166,19 @@ static int list_main(int argc, char **argv)
 
 /* --- show --- */
 
+/* Below the job: each call that was made for it. What is gone with retention, or cannot be had now, is left out. */
+static void show_attempts(struct client *c, const struct term *t, const char *id)
+{
+	_cleanup_(buf_done) struct buf path;
+	struct client_answer a;
+	buf_init(&path, 4096);
+	buf_printf(&path, "/v1/jobs/%s/attempts?limit=100", id);
+	const struct client_request r = { .method = "GET", .path = buf_str(&path) };
+	if (client_call(c, &r, &a) == 0)
+		show_attempt_table(t, json_get(a.body, "data"));
+	client_answer_done(&a);
+}
+
 static int show_main(int argc, char **argv)
 {
 	struct client_cfg cfg = { 0 };
@@ -176,7 +190,7 @@ static int show_main(int argc, char **argv)
 	};
 	const struct cli_command cmd = { .name = "jobs show",
 		                         .usage = "ID [options]",
-		                         .summary = "Shows a job and its answer.",
+		                         .summary = "Shows a job, its answer, and the attempts that were made.",
 		                         .options = options,
 		                         .min_args = 1,
 		                         .max_args = 1 };
@@ -202,6 +216,8 @@ static int show_main(int argc, char **argv)
 		show_json(stdout, a.body);
 	else
 		show_job(&t, a.body);
+	if (rc == 0 && !json && json_i64(a.body, "attempts", 0) > 0)
+		show_attempts(c, &t, args.v[0]);
 	client_answer_done(&a);
 	client_close(c);
 	return rc;
@@ -288,7 +304,7 @@ int jobs_main(int argc, char **argv)
 {
 	static const struct cli_sub subs[] = {
 		{ "list", "List jobs, the newest first", list_main },
-		{ "show", "Show a job and its answer", show_main },
+		{ "show", "Show a job, its answer and attempts", show_main },
 		{ "cancel", "Cancel jobs", cancel_main },
 		{ "retry", "Run failed, canceled or expired jobs again", retry_main },
 	};

@@ -25,7 +25,7 @@ static const struct command {
 	int (*fn)(int argc, char **argv);
 	bool hidden;
 } commands[] = {
-	{ "up", "Start everything on this machine: database, API, worker, and a simulated provider", up_main, false },
+	{ "up", "Start all of it here: database, API, worker, simulated provider", up_main, false },
 	{ "api", "Run an API process", api_main, false },
 	{ "worker", "Run a worker process", worker_main, false },
 	{ "migrate", "Bring the database's schema up to date", migrate_main, false },
@@ -60,8 +60,8 @@ static void print_overview(FILE *out)
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
 		if (!commands[i].hidden)
 			fprintf(out, "  %-14s%s\n", commands[i].name, commands[i].summary);
-	fprintf(out, "\n`millrace help COMMAND` shows a command's options, `millrace help exit-codes` what its exit "
-	             "status means.\n"
+	fprintf(out, "\n`millrace help COMMAND` shows a command's options, `millrace help exit-codes`\n"
+	             "what its exit status means.\n"
 	             "First steps: `millrace up`, then `millrace submit --prompt 'Say hello' --wait`.\n");
 }
 

@@ -11,11 +11,13 @@
 #include <string.h>
 
 #include "cli/exit.h"
+#include "cli/term.h"
 #include "common/buf.h"
 #include "common/clock.h"
 #include "common/nearest.h"
 
 #define HELP_COLUMN 26
+#define HELP_WIDTH  80
 
 static int usage_error(const char *name, const char *fmt, va_list ap) PRINTF_LIKE(2, 0);
 static int usage_error(const char *name, const char *fmt, va_list ap)
@@ -46,24 +48,54 @@ const char *cli_nearest(struct str word, const char *const *candidates, size_t n
 
 /* --- help --- */
 
+/*
+ * Text in lines of at most HELP_WIDTH columns that begin at `indent`; the first goes on at column `at`. Line feeds are
+ * as good as spaces, but an empty line stays one, and a line that begins with a space (an example) stays as it is.
+ */
+static void print_wrapped(const char *text, int at, int indent)
+{
+	struct str rest = str_from(text), line, word;
+	int column = at;
+	bool fresh = true; /* nothing on this line yet */
+	while (str_split(&rest, '\n', &line)) {
+		if (line.n == 0 || line.p[0] == ' ') {
+			printf("%s" STR_FMT "\n", column ? "\n" : "", STR_ARG(line));
+			column = 0;
+			fresh = true;
+			continue;
+		}
+		while (str_split(&line, ' ', &word)) {
+			int width = (int)term_columns(word);
+			if (!fresh && column + 1 + width > HELP_WIDTH) {
+				putchar('\n');
+				column = 0;
+			}
+			if (column == 0)
+				column = printf("%*s", indent, "");
+			else if (!fresh)
+				column += printf(" ");
+			printf(STR_FMT, STR_ARG(word));
+			column += width;
+			fresh = false;
+		}
+	}
+	if (column)
+		putchar('\n');
+}
+
 static void print_option(const char *left, const char *help)
 {
 	int n = printf("  %s", left);
 	if (n >= HELP_COLUMN)
 		n = printf("\n") - 1;
 	printf("%*s", HELP_COLUMN - n, "");
-	for (; *help; help++) {
-		putchar(*help);
-		if (*help == '\n')
-			printf("%*s", HELP_COLUMN, "");
-	}
-	putchar('\n');
+	print_wrapped(help, HELP_COLUMN, HELP_COLUMN);
 }
 
 static void print_help(const struct cli_command *cmd)
 {
-	printf("%s\n\nUsage: millrace %s%s%s\n\nOptions:\n", cmd->summary, cmd->name, *cmd->usage ? " " : "",
-	       cmd->usage);
+	print_wrapped(cmd->summary, 0, 0);
+	printf("\nUsage: millrace %s%s%s\n\nOptions:\n", cmd->name, *cmd->usage ? " " : "", cmd->usage);
 	for (const struct cli_option *o = cmd->options; o && o->name; o++) {
 		_cleanup_(buf_done) struct buf left;
 		buf_init(&left, 256);
@@ -72,8 +104,10 @@ static void print_help(const struct cli_command *cmd)
 		print_option(left.p, o->help);
 	}
 	print_option("--help", "Show this");
-	if (cmd->details)
-		printf("\n%s\n", cmd->details);
+	if (cmd->details) {
+		putchar('\n');
+		print_wrapped(cmd->details, 0, 0);
+	}
 }
 
 /* --- parsing --- */
@@ -108,9 +142,15 @@ static int set_number(const struct cli_command *cmd, const struct cli_option *o,
 			return cli_usage_error(cmd->name, "--%s: wanted a whole number from %lld to %lld, got \"%s\"",
 			                       o->name, (long long)o->min, (long long)o->max, value);
 	} else if (clock_parse_duration_ms(str_from(value), o->min, o->max, target)) {
-		return cli_usage_error(
-		    cmd->name, "--%s: wanted a duration (250ms, 30s, 5m, 2h, 30d) of %lld ms to %lld ms, got \"%s\"",
-		    o->name, (long long)o->min, (long long)o->max, value);
+		_cleanup_(buf_done) struct buf least, most;
+		buf_init(&least, 64);
+		buf_init(&most, 64);
+		term_duration(&least, o->min);
+		term_duration(&most, o->max);
+		return cli_usage_error(cmd->name,
+		                       "--%s: wanted a duration (250ms, 30s, 5m, 2h, 30d) from " STR_FMT " to " STR_FMT
+		                       ", got \"%s\"",
+		                       o->name, STR_ARG(buf_str(&least)), STR_ARG(buf_str(&most)), value);
 	}
 	return 0;
 }

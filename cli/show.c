@@ -235,6 +235,63 @@ void show_job(const struct term *t, const json_t *job)
 	arena_done(&a);
 }
 
+static struct str http_status(struct arena *a, const json_t *attempt)
+{
+	int64_t status = json_i64(attempt, "http_status", 0);
+	return status ? arena_printf(a, "%lld", (long long)status) : STR("-");
+}
+
+static struct str milliseconds(struct arena *a, const json_t *attempt, const char *field)
+{
+	int64_t ms = json_i64(attempt, field, -1);
+	_cleanup_(buf_done) struct buf b;
+	buf_init(&b, 64);
+	if (ms < 0)
+		return STR("-");
+	term_duration(&b, ms);
+	return arena_str(a, buf_str(&b));
+}
+
+void show_attempt_table(const struct term *t, const json_t *attempts)
+{
+	static const struct term_column columns[] = {
+		{ .title = "ATTEMPT", .right = true },
+		{ .title = "TARGET", .shrink = true },
+		{ .title = "HTTP", .right = true },
+		{ .title = "FIRST TOKEN", .right = true, .spare = 1 },
+		{ .title = "TOOK", .right = true },
+		{ .title = "COST", .right = true, .spare = 2 },
+		{ .title = "OUTCOME" },
+		{ .title = "NEXT", .shrink = true },
+		{ .title = NULL },
+	};
+	struct term_table table;
+	struct arena a;
+	size_t i;
+	json_t *v;
+	arena_init(&a, 16 << 20);
+	term_table_init(&table, &a, columns);
+	json_array_foreach(attempts, i, v)
+	{
+		const struct str cells[] = {
+			arena_printf(&a, "%lld", (long long)json_i64(v, "number", (int64_t)i + 1)),
+			json_str(v, "target"),
+			http_status(&a, v),
+			milliseconds(&a, v, "first_token_ms"),
+			milliseconds(&a, v, "total_ms"),
+			show_cost(&a, v),
+			json_str(v, "code"),
+			json_str(v, "next"),
+		};
+		term_table_add(&table, cells);
+	}
+	if (table.nrows) {
+		fputc('\n', t->out);
+		term_table_print(&table, t);
+	}
+	arena_done(&a);
+}
+
 void show_job_error(const char *command, const json_t *job)
 {
 	struct arena a;

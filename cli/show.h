@@ -25,6 +25,8 @@ void show_batch_summary(const struct term *t, const json_t *batch);
 /* A job of a batch's results: a line with its number and status, then its text. */
 void show_result(const struct term *t, const json_t *job);
 /* "millrace watch: job_… failed: message [code]" on standard error. */
+/* The list of GET /v1/jobs/ID/attempts. */
+void show_attempt_table(const struct term *t, const json_t *attempts);
 void show_job_error(const char *command, const json_t *job);
 
 #endif

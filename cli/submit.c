@@ -139,7 +139,7 @@ static int send(const struct submit *s, struct client *c, const struct submit_bo
 		if (rc == 0)
 			err_set(&a.err, ERR_BAD_OUTPUT, "the service's answer has no id");
 		status = client_complain(c, "submit", &a);
-		if (a.status == 0 || a.status >= 500)
+		if (a.sent && (a.status == 0 || a.status >= 500))
 			fprintf(stderr, "It may have been accepted; repeat it safely with --idempotency-key %s\n", key);
 		client_answer_done(&a);
 		return status;
@@ -195,8 +195,8 @@ static const char submit_details[] =
     "jobs are safe.\n\n"
     "Examples:\n"
     "  millrace submit --prompt 'Name three rivers' --wait\n"
-    "  millrace submit invoices/*.txt --prompt 'Extract the total' --schema total.json --output "
-    "totals.ndjson\n"
+    "  millrace submit invoices/*.txt --prompt 'Extract the total' \\\n"
+    "    --schema total.json --output totals.ndjson\n"
     "  git diff | millrace submit - --prompt 'Review this change' --wait";
 
 int submit_main(int argc, char **argv)

@@ -35,14 +35,15 @@ size_t term_columns(struct str s);
 /* The longest front part of at most `columns` columns; with … in the last when something was cut. */
 struct str term_fit(struct arena *a, struct str s, size_t columns);
 
-/* --- tables: rows first, then printed with all columns aligned; the column marked `shrink` gives way when the line is
- * too long --- */
+/* --- tables: rows first, then printed with all columns aligned; columns marked `shrink` give way when the
+ * line is too long --- */
 #define TERM_TABLE_COLUMNS 12
 struct term_column {
 	const char *title; /* NULL ends the list */
 	bool right;        /* numbers */
 	bool shrink;
 	bool status; /* coloured by term_status_style */
+	int spare;   /* > 0: left out when shrinking is not enough, the lowest first */
 };
 struct term_table {
 	struct arena *arena; /* borrowed */

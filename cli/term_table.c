@@ -33,21 +33,53 @@ void term_table_add(struct term_table *t, const struct str *cells)
 	t->nrows++;
 }
 
+/* A column that is left out has the width 0. */
+static size_t total_width(const struct term_table *t, const size_t *widths)
+{
+	size_t total = 0;
+	for (size_t i = 0; i < t->ncolumns; i++)
+		if (widths[i])
+			total += widths[i] + (total ? GAP : 0);
+	return total;
+}
+
+/* The widest column that can still be narrower; ncolumns: none. */
+static size_t find_shrinkable(const struct term_table *t, const size_t *widths)
+{
+	size_t widest = t->ncolumns;
+	for (size_t i = 0; i < t->ncolumns; i++)
+		if (t->columns[i].shrink && widths[i] > term_columns(str_from(t->columns[i].title)) &&
+		    (widest == t->ncolumns || widths[i] > widths[widest]))
+			widest = i;
+	return widest;
+}
+
+static size_t find_spare(const struct term_table *t, const size_t *widths)
+{
+	size_t found = t->ncolumns;
+	for (size_t i = 0; i < t->ncolumns; i++)
+		if (t->columns[i].spare && widths[i] &&
+		    (found == t->ncolumns || t->columns[i].spare < t->columns[found].spare))
+			found = i;
+	return found;
+}
+
 static void fit_widths(const struct term_table *t, size_t *widths, size_t columns)
 {
-	size_t total = GAP * (t->ncolumns - 1);
-	for (size_t i = 0; i < t->ncolumns; i++)
-		total += widths[i];
-	while (columns && total > columns) {
-		size_t widest = t->ncolumns;
-		for (size_t i = 0; i < t->ncolumns; i++)
-			if (t->columns[i].shrink && widths[i] > term_columns(str_from(t->columns[i].title)) &&
-			    (widest == t->ncolumns || widths[i] > widths[widest]))
-				widest = i;
-		if (widest == t->ncolumns)
+	size_t natural[TERM_TABLE_COLUMNS];
+	memcpy(natural, widths, sizeof(natural));
+	while (columns && total_width(t, widths) > columns) {
+		size_t i = find_shrinkable(t, widths);
+		if (i < t->ncolumns) {
+			widths[i]--;
+			continue;
+		}
+		i = find_spare(t, widths);
+		if (i == t->ncolumns)
 			return;
-		widths[widest]--;
-		total--;
+		/* Without it the others may be wide again. */
+		natural[i] = 0;
+		memcpy(widths, natural, sizeof(natural));
 	}
 }
 
@@ -56,7 +88,9 @@ static void print_cell(const struct term_table *t, const struct term *term, size
 {
 	struct str text = term_fit(t->arena, cell, width);
 	size_t pad = width - MIN(width, term_columns(text));
-	bool last = i + 1 == t->ncolumns;
+	bool last = i + 1 == t->ncolumns; /* the last is never spare */
+	if (width == 0)
+		return;
 	if (t->columns[i].right)
 		fprintf(term->out, "%*s", (int)pad, "");
 	fprintf(term->out, "%s" STR_FMT "%s", term_style(term, style), STR_ARG(text),
@@ -68,7 +102,7 @@ static void print_cell(const struct term_table *t, const struct term *term, size
 
 void term_table_print(const struct term_table *t, const struct term *term)
 {
-	size_t widths[TERM_TABLE_COLUMNS];
+	size_t widths[TERM_TABLE_COLUMNS] = { 0 };
 	for (size_t i = 0; i < t->ncolumns; i++) {
 		widths[i] = term_columns(str_from(t->columns[i].title));
 		for (size_t row = 0; row < t->nrows; row++)

@@ -362,15 +362,19 @@ static void print_table(struct sample *s)
 }
 
 /* The answer's text, laid out when it is JSON as was asked. */
-static void print_content(const struct sample *s, const char *document, struct str content)
+static void print_content(struct sample *s, const char *document, struct str content)
 {
 	_cleanup_(json_drop) json_t *v = json_parse(content, NULL);
 	char *pretty = v ? json_dumps(v, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : NULL;
 	fprintf(s->term.out, "\n%s%s%s\n", term_style(&s->term, TERM_BOLD), document, term_reset(&s->term));
-	if (pretty)
-		fprintf(s->term.out, "%s\n", pretty);
-	else
-		fprintf(s->term.out, STR_FMT "\n", STR_ARG(content));
+	struct str rest = pretty ? str_from(pretty) : content, line;
+	while (str_split(&rest, '\n', &line)) {
+		/* On a terminal a long text is cut, so that the layout can be seen. */
+		struct str shown = term_safe(&s->arena, line);
+		if (s->term.columns)
+			shown = term_fit(&s->arena, shown, (size_t)s->term.columns);
+		fprintf(s->term.out, STR_FMT "\n", STR_ARG(shown));
+	}
 	free(pretty);
 }
 

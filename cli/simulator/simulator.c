@@ -262,7 +262,7 @@ int simulator_main(int argc, char **argv)
 		           "to order.",
 		.details =
 		    "A script says per model (a name or a pattern) what becomes of calls:\n"
-		    "  {\"models\": {\"gpt-*\": {\"latency_ms\": 300, \"error_rate\": 0.1, \"error_status\": 503}}}\n"
+		    "  {\"models\": {\"gpt-*\": {\"latency_ms\": 300, \"error_rate\": 0.1}}}\n"
 		    "POST the same to /_control to change it while it runs; GET /_control/stats and /_control/calls\n"
 		    "tell what was asked. SIGTERM and SIGINT stop it at once.",
 	};

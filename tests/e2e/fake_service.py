@@ -134,6 +134,12 @@ class Handler(BaseHTTPRequestHandler):
         if verb in ("cancel", "retry"):
             for job in [thing] if is_job else [s.jobs[i] for i in thing["jobs"]]:
                 job["status"] = "canceled" if verb == "cancel" else None
+        if verb == "attempts":
+            view = s.view(thing)
+            bad = view["status"] == "failed"
+            return self.answer(200, json.dumps({"data": [
+                {"number": 1, "target": "fake/model", "http_status": 503 if bad else 200, "code": "transient" if bad else "ok",
+                 "next": "failed" if bad else "served", "first_token_ms": None, "total_ms": 850, "cost": {"usd": "0.000342"}}]}).encode())
         if verb == "results":
             lines = [dict(s.view(s.jobs[i]), index=n) for n, i in enumerate(thing["jobs"])]
             return self.answer(200, "".join(json.dumps(v) + "\n" for v in lines).encode(), "application/x-ndjson")

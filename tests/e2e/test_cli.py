@@ -115,6 +115,34 @@ def test_the_exit_status_says_what_happened(cli, service):
     assert "millrace watch job_" in p.stderr
 
 
+def test_a_submission_that_left_nobody_is_not_said_to_be_accepted(cli, service):
+    p = cli("submit", "--prompt", "x", "--url", "http://127.0.0.1:1", want=UNREACHABLE)
+    assert "cannot be reached" in p.stderr and "--idempotency-key" not in p.stderr
+    service.failures.extend([(0,)] * 10)
+    p = cli("submit", "--prompt", "x", "--timeout", "2s", want=UNREACHABLE)
+    assert "It may have been accepted; repeat it safely with --idempotency-key" in p.stderr
+
+
+def test_a_shown_job_lists_its_attempts(cli, service):
+    job = service.add_job({"route": "default", "request": {"messages": [{"content": "FAIL"}]}})["id"]
+    shown = cli("jobs", "show", job).stdout
+    assert shown.endswith("ATTEMPT  TARGET      HTTP  FIRST TOKEN   TOOK       COST  OUTCOME    NEXT\n"
+                          "      1  fake/model   503            -  850ms  $0.000342  transient  failed\n"), shown
+    assert "ATTEMPT" not in cli("jobs", "show", job, "--json").stdout
+
+
+HELPS = ["", "up", "api", "worker", "migrate", "simulator", "check-config", "docs", "key create", "key list", "key revoke", "submit",
+         "jobs list", "jobs show", "jobs cancel", "jobs retry", "batch show", "batch results", "batch cancel", "batch retry",
+         "sample", "watch", "version"]
+
+
+def test_every_help_fits_eighty_columns(cli):
+    for words in HELPS:
+        text = cli(*words.split(), "--help").stdout
+        assert "Usage: millrace" in text
+        assert max(map(len, text.splitlines())) <= 80, text
+
+
 def test_a_problem_is_told_with_its_place_code_and_request(cli, service):
     service.failures.append((400, "wrong_type", "wanted text", "/request/messages/0/content"))
     p = cli("submit", "--prompt", "x", want=FAILED)

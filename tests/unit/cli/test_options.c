@@ -23,7 +23,7 @@ static struct cli_args args;
 static char said[4096]; /* standard output and error of the last parse */
 
 static const struct cli_option options[] = {
-	{ .name = "url", .arg = "URL", .kind = CLI_STR, .target = &url, .help = "Where\nit is" },
+	{ .name = "url", .arg = "URL", .kind = CLI_STR, .target = &url, .help = "Where it is, in a text that is longer than a line, so that it goes on below itself" },
 	{ .name = "json", .kind = CLI_FLAG, .target = &json, .help = "Print JSON" },
 	{ .name = "count", .arg = "N", .kind = CLI_INT, .target = &count, .min = 1, .max = 9, .help = "How many" },
 	{ .name = "wait",
@@ -147,7 +147,8 @@ static void test_options_help_shows_the_table(void **state UNUSED)
 {
 	assert_int_equal(PARSE("--nonsense", "--help"), CLI_EXIT_OK);
 	assert_non_null(strstr(said, "Tries.\n\nUsage: millrace try ID [options]"));
-	assert_non_null(strstr(said, "  --url URL               Where\n                          it is\n"));
+	assert_non_null(strstr(said, "  --url URL               Where it is, in a text that is longer than a line, so\n"
+	                             "                          that it goes on below itself\n"));
 	assert_non_null(strstr(said, "  --json                  Print JSON\n"));
 	assert_non_null(strstr(said, "\nMore.\n"));
 	assert_int_equal(PARSE("-h"), CLI_EXIT_OK);

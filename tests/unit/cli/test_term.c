@@ -128,6 +128,33 @@ static void test_term_table_aligns_by_columns(void **state UNUSED)
 	assert_memory_equal(said, want, sizeof(want) - 1);
 }
 
+static void test_term_table_leaves_spare_columns_out(void **state UNUSED)
+{
+	static const struct term_column cols[] = { { .title = "ID" },
+		                                   { .title = "ROUTE", .spare = 2 },
+		                                   { .title = "TRIES", .spare = 1 },
+		                                   { .title = "WHAT", .shrink = true },
+		                                   { .title = NULL } };
+	static const struct {
+		int columns;
+		const char *want;
+	} rows[] = {
+		{ 30, "ID   ROUTE  TRIES  WHAT\njob  r      1      longer\n" },
+		{ 20, "ID   ROUTE  WHAT\njob  r      longer\n" },
+		{ 12, "ID   WHAT\njob  longer\n" },
+		{ 9, "ID   WHAT\njob  lon…\n" },
+	};
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		FILE *f = tmpfile();
+		struct term term = { .out = f, .columns = rows[i].columns };
+		struct term_table t;
+		term_table_init(&t, &arena, cols);
+		term_table_add(&t, (struct str[]){ STR("job"), STR("r"), STR("1"), STR("longer") });
+		term_table_print(&t, &term);
+		assert_string_equal(read_back(f), rows[i].want);
+	}
+}
+
 static void test_term_table_fits_the_width(void **state UNUSED)
 {
 	FILE *f = tmpfile();
@@ -205,6 +232,7 @@ int main(void)
 		cmocka_unit_test(test_term_numbers_are_readable),
 		cmocka_unit_test(test_term_ago),
 		cmocka_unit_test(test_term_table_aligns_by_columns),
+		cmocka_unit_test(test_term_table_leaves_spare_columns_out),
 		cmocka_unit_test(test_term_table_fits_the_width),
 		cmocka_unit_test(test_term_bar_on_a_pipe_prints_few_plain_lines),
 		cmocka_unit_test(test_term_bar_on_a_terminal_is_redrawn_ten_times_a_second),
