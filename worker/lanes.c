@@ -2,7 +2,8 @@
 /*
  * The pairs of lane and priority that this worker knows of, a few dozen at most in practice, in an array. Each has
  *
- *   may_hold    something may wait there: set by a hint or a look, cleared by a claim that found less than it wanted
+ *   may_hold    something may wait there: set by a hint or a look, cleared by a claim that found less than it wanted, unless a hint
+ *               came while it was out
  *   floor       where claims start; `settling` is the next floor, in use from settle_at on
  *   candidate   the first pass of the last claim: nothing older waits, so it is the next floor to publish
  *
@@ -19,6 +20,7 @@
 struct pair {
 	int lane, priority;
 	bool may_hold;
+	bool hinted; /* since the claim in flight was sent: what it says may be older */
 	int64_t floor, settling, candidate, published;
 	uint64_t settle_at_ms;
 	uint64_t head_since_ms; /* since when, about, its head waits */
@@ -58,7 +60,7 @@ void lanes_hint(struct lanes *l, int lane, int priority)
 	struct pair *p = pair_of(l, lane, priority);
 	if (!p->may_hold)
 		p->head_since_ms = loop_now_ms(l->worker->loop);
-	p->may_hold = true;
+	p->may_hold = p->hinted = true;
 }
 
 static void settle(struct pair *p, uint64_t now_ms)
@@ -92,6 +94,7 @@ bool lanes_next(struct lanes *l, uint64_t now_ms, struct lane_pick *ret)
 		return false;
 	settle(best, now_ms);
 	best->picked = ++l->turn;
+	best->hinted = false;
 	*ret = (struct lane_pick){ .lane = best->lane, .priority = best->priority, .from_pass = best->floor };
 	return true;
 }
@@ -99,7 +102,7 @@ bool lanes_next(struct lanes *l, uint64_t now_ms, struct lane_pick *ret)
 void lanes_claimed(struct lanes *l, const struct lane_pick *pick, int wanted, int n, int64_t first_pass, uint64_t now_ms)
 {
 	struct pair *p = pair_of(l, pick->lane, pick->priority);
-	if (n < wanted)
+	if (n < wanted && !p->hinted)
 		p->may_hold = false;
 	if (n == 0)
 		return;
@@ -121,7 +124,7 @@ void lanes_seen(struct lanes *l, int lane, int priority, int64_t pass, int64_t a
 	p->head_since_ms = now_ms > (uint64_t)MAX(age_ms, 0) ? now_ms - (uint64_t)MAX(age_ms, 0) : 0;
 	/* It slipped below the floor: its insert had not seen the floor, or a claim was rolled back. */
 	if (pass < p->floor)
-		p->floor = pass;
+		p->floor = p->settling = pass; /* both: settling would take it back before the next claim */
 }
 
 static void publish(struct lanes *l);
