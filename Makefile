@@ -56,6 +56,13 @@ BENCH_PROGS := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(wildcard tests/bench/
 
 .PHONY: all build run test unit asan lint fmt bench docs deps deps-test help install clean
 MAKEFLAGS += -r
+# Compiling takes all processors, unless somebody said how many; the targets of people go one after the other.
+ifeq ($(MAKELEVEL)$(filter -j% --jobserver%,$(MAKEFLAGS)),0)
+MAKEFLAGS += -j$(shell nproc)
+endif
+ifndef BUILT
+.NOTPARALLEL:
+endif
 .DELETE_ON_ERROR:
 
 all: build ## Build build/millrace (the default)
@@ -69,7 +76,8 @@ run: deps ## Start everything, run the sample, go on serving (ONCE=1: stop after
 
 test: deps-test ## Run all tests (ASan+UBSan build); T=word runs those whose name holds it
 	$(Q)$(MAKE) --no-print-directory BUILT=1 MODE=asan prog unit-progs
-	$(Q)$(MAKE) --no-print-directory BUILT=1 MODE=asan unit e2e
+	$(Q)$(MAKE) --no-print-directory BUILT=1 MODE=asan unit
+	$(Q)$(MAKE) --no-print-directory BUILT=1 MODE=asan e2e
 
 asan: ## Build with ASan and UBSan: build/asan/millrace
 	$(Q)$(MAKE) --no-print-directory BUILT=1 MODE=asan prog

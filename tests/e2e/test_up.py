@@ -70,7 +70,7 @@ def make_up(workdir, shared):
         try:
             up.close()
         finally:
-            wait_until(lambda: not up.processes(), 15, "the end of everything that up started")
+            wait_until(lambda: not up.processes(), 60, "the end of everything that up started")
             data = up.workdir / ".millrace" / "pg"
             if data.is_symlink():
                 shutil.rmtree(data.resolve(), ignore_errors=True)
@@ -137,7 +137,7 @@ def test_kill_9_takes_everything_along_and_the_next_run_goes_on(make_up):
     up = make_up().start()
     first = up.ready
     up.kill()
-    wait_until(lambda: not any(is_alive(pid) for pid in up.pids()), 20, "the end of all processes")
+    wait_until(lambda: not any(is_alive(pid) for pid in up.pids()), 60, "the end of all processes")
     up.start()
     assert up.ready["api_key"] == first["api_key"]
     assert up.ready["url"] == first["url"]
@@ -149,7 +149,7 @@ def test_kill_9_of_up_and_postgres_recovers(make_up):
     up.signal(signal.SIGSTOP)
     os.kill(postgres, signal.SIGKILL)
     up.kill()
-    wait_until(lambda: not up.processes(), 20, "the end of all processes")
+    wait_until(lambda: not up.processes(), 60, "the end of all processes")
     assert (up.workdir / ".millrace" / "pg" / "postmaster.pid").exists()
     up.start()
     assert up.http().get("/readyz").status == 200

@@ -8,6 +8,7 @@ sanitizer's report, fails the test that started it, whatever the test itself loo
 
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -34,10 +35,17 @@ def wait_until(cond, limit=15, what="the condition", step=0.02):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port below those that the kernel hands out by itself, so that nobody gets it before the program under test does."""
+    for _ in range(100):
+        port = random.randrange(15000, 30000)
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise AssertionError("no port is free")
 
 
 def is_alive(pid):
