@@ -187,13 +187,16 @@ void db_conn_send(struct db_conn *c, struct db_work *w)
 static int judge(const char *state, const char *text)
 {
 	static const char *const transient[] = {
-		"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300", "25006"
+		"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "25006"
 	};
 	if (strcmp(state, "26000") == 0 || (strcmp(state, "0A000") == 0 && strstr(text, "cached plan must not change")))
 		return -ERR_DB_CONFLICT;
 	for (size_t i = 0; i < ARRAY_LEN(transient); i++)
 		if (strcmp(state, transient[i]) == 0)
 			return -ERR_DATABASE;
+	/* A full disk, no memory, a device that fails: the statement is not at fault, what it holds must not be given up. */
+	if (strncmp(state, "53", 2) == 0 || strncmp(state, "58", 2) == 0)
+		return -ERR_DATABASE;
 	/* 08P01 with a connection that stays is a malformed parameter of ours. */
 	if (strncmp(state, "08", 2) == 0 && strcmp(state, "08P01") != 0)
 		return -ERR_DATABASE;

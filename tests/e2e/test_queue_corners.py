@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """States of the queue that a race or an outage leaves behind: whatever stands there is found and ends."""
 
-from faults import script
+import pytest
+
+from faults import calls, script
 from stack import wait_until
 
 
@@ -25,3 +27,19 @@ def test_a_job_below_the_floor_is_found(make_stack):
     stack.sql("with p as (delete from parked returning *) insert into ready (pass, tenant_id, token, expires_at, bucket, lane, job_id, priority)"
               " select 0, tenant_id, token, expires_at, bucket, lane, job_id, priority from p returning 1")
     stack.wait_for(late["id"], limit=10)
+
+
+@pytest.mark.parametrize("sqlstate", ["53100", "57014"])  # disk full, statement timeout
+def test_a_paid_answer_outlives_a_database_that_cannot_write(make_stack, sqlstate):
+    stack = make_stack()
+    stack.sql("create function full_disk() returns trigger language plpgsql as $$ begin"
+              f" raise exception 'could not extend file' using errcode = '{sqlstate}'; end $$")
+    stack.sql("create trigger full_disk before insert on outcome for each row execute function full_disk()")
+    job = stack.submit("tag:paid hi")
+    wait_until(lambda: len(calls(stack, "paid")) == 1, 10, "the call")
+    refused = "select xact_rollback from pg_stat_database where datname = current_database()"
+    before = stack.sql(refused)[0][0]
+    wait_until(lambda: stack.sql(refused)[0][0] >= before + 4, 20, "tries to write")
+    stack.sql("drop trigger full_disk on outcome")
+    assert stack.wait_for(job["id"])["result"] is not None
+    assert len(calls(stack, "paid")) == 1
