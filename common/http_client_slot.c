@@ -177,7 +177,7 @@ static void set_constants(struct http_slot *s)
 	curl_easy_setopt(e, CURLOPT_SHARE, client->share);
 	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(e, CURLOPT_NOPROGRESS, 1L);
-	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, 4096L);
+	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, 2048L); /* one for each call in flight: 10,000 of them count */
 	curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, 16384L);
 	curl_easy_setopt(e, CURLOPT_ERRORBUFFER, s->error_text);
 	curl_easy_setopt(e, CURLOPT_USERAGENT, client->cfg.user_agent);
