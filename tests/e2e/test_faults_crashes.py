@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from faults import attempts, calls, one_outcome_each, script, wait_all_ended
+from faults import attempts, calls, one_outcome_each, script
 from stack import wait_until
 
 QUICK_RESCUE = {"queue": {"lease": "1s", "heartbeat": "200ms", "rescue": "100ms"}}
@@ -19,6 +19,16 @@ def crashing(make_stack, room, point, config=None):
     process = (stack.apis if room == "api" else stack.workers)[0]
     process.env = {**process.env, "MILLRACE_FAULTS": f"{point}=exit@1"}
     return stack.start(), process
+
+
+def dies_at_its_start(process, point):
+    """It may not come as far as to be ready."""
+    process.env = {**process.env, "MILLRACE_FAULTS": f"{point}=exit@1"}
+    ready_file, process.ready_file = process.ready_file, None
+    process.start()
+    process.wait(20)
+    process.ready_file = ready_file
+    return process
 
 
 def go_on_without_fault(process):
@@ -109,21 +119,26 @@ def test_a_worker_that_dies_while_it_parks_a_job_leaves_it_in_one_place(point, i
 
 @pytest.mark.parametrize("point", ["db.send.fold", "db.result.fold"])
 def test_a_worker_that_dies_while_it_counts_a_batch_counts_each_job_once(point, make_stack):
-    stack, worker = crashing(make_stack, "worker", point)
+    stack = make_stack(start=False)
+    stack.simulator.start()
+    stack.apis[0].start()
     lines = [json.dumps({"route": "default", "request": {"messages": [{"role": "user", "content": "hello"}]}}) for _ in range(20)]
     batch = stack.http().post("/v1/jobs", "\n".join(lines).encode(), headers={"Content-Type": "application/x-ndjson"}).json["id"]
+    assert stack.http().post(f"/v1/batches/{batch}/cancel").status == 200
+    assert stack.sql("select sum(canceled) from batch_delta") == [(20,)]  # what is to be counted is there before the worker is
+    worker = dies_at_its_start(stack.workers[0], point)
+    assert stack.sql("select (select count(*) from batch_delta) > 0") == [(point == "db.send.fold",)]
     go_on_without_fault(worker)
-    wait_until(lambda: stack.http().get(f"/v1/batches/{batch}").json["status"] == "completed", 20, "the end of the batch")
+    wait_until(lambda: stack.http().get(f"/v1/batches/{batch}").json["status"] == "canceled", 20, "the end of the batch")
     counts = stack.http().get(f"/v1/batches/{batch}").json["counts"]
-    assert counts["succeeded"] == 20 and sum(counts.values()) == 20
-    wait_all_ended(stack)
+    assert counts["canceled"] == 20 and sum(counts.values()) == 20
+    assert stack.sql("select count(*) from batch_delta") == [(0,)]
 
 
 @pytest.mark.parametrize("point", ["db.send.rescue", "db.result.rescue"])
 def test_a_worker_that_dies_while_it_rescues_rescues_once(point, make_stack):
-    stack = make_stack(start=False, workers=2, config=QUICK_RESCUE)
+    stack = make_stack(workers=2, start=False, config=QUICK_RESCUE)
     first, second = stack.workers
-    second.env = {**second.env, "MILLRACE_FAULTS": f"{point}=exit@3"}
     stack.simulator.start()
     stack.apis[0].start()
     first.start()
@@ -131,9 +146,10 @@ def test_a_worker_that_dies_while_it_rescues_rescues_once(point, make_stack):
     jobs = [stack.submit(f"tag:{n} hello")["id"] for n in range(5)]
     wait_until(lambda: len(calls(stack)) == 5, 10, "five calls")
     first.kill()
-    second.start()
+    wait_until(lambda: stack.sql("select beat_at < now() - interval '1 s' from worker") == [(True,)], 10, "the lapse of the lease")
+    dies_at_its_start(second, point)
     go_on_without_fault(second)
     for job in stack.wait_for_all(jobs):
-        # Twice when the second worker had one of them already.
+        # Once more when the second worker had it already.
         assert job["attempts"] == 1 and 1 <= job["interruptions"] <= 2
     assert one_outcome_each(stack) == {"succeeded"}
