@@ -106,17 +106,7 @@ void api_announce(struct api *api)
 {
 	struct arena a;
 	arena_init(&a, 65536);
-	struct str listen = str_from(api->listen), url = listen;
-	if (!str_has_prefix(listen, STR("unix:"))) {
-		ssize_t colon = -1;
-		for (size_t i = 0; i < listen.n; i++)
-			if (listen.p[i] == ':')
-				colon = (ssize_t)i;
-		struct str host = colon > 0 ? str_sub(listen, 0, (size_t)colon) : STR("127.0.0.1");
-		if (str_eq(host, STR("0.0.0.0")) || str_eq(host, STR("*")) || str_eq(host, STR("[::]")))
-			host = STR("127.0.0.1");
-		url = arena_printf(&a, "http://" STR_FMT ":%d", STR_ARG(host), http_server_port(api->server));
-	}
+	struct str url = http_server_url(api->server, api->listen, &a);
 	log_event(LOG_INFO, "serving", "the api serves", LOG_STR("url", url), LOG_I64("pid", getpid()), LOG_END);
 	struct err err = { 0 };
 	if (api->ready_file && file_write_ready(api->ready_file, arena_strz(&a, url), &err) < 0)

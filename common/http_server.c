@@ -142,6 +142,20 @@ int http_server_port(const struct http_server *s)
 	return s->port;
 }
 
+struct str http_server_url(const struct http_server *s, const char *listen, struct arena *a)
+{
+	struct str text = str_from(listen);
+	if (s->is_unix)
+		return arena_str(a, text);
+	size_t n = text.n;
+	while (n > 0 && text.p[n - 1] != ':')
+		n--;
+	struct str host = n > 1 ? str_sub(text, 0, n - 1) : STR("*");
+	if (str_eq(host, STR("0.0.0.0")) || str_eq(host, STR("*")) || str_eq(host, STR("[::]")))
+		host = STR("127.0.0.1");
+	return arena_printf(a, "http://" STR_FMT ":%d", STR_ARG(host), s->port);
+}
+
 void *http_server_user(const struct http_server *s)
 {
 	return s->user;

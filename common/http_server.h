@@ -85,6 +85,8 @@ struct http_handler {
 int http_server_start(struct loop *l, const char *listen, bool reuse_port, const struct http_limits *limits,
                       const struct http_handler *handler, void *user, struct http_server **ret, struct err *err);
 int http_server_port(const struct http_server *s);
+/* Where a client of this machine reaches it, from the text it was started with: http://host:port, or unix:/path. In a. */
+struct str http_server_url(const struct http_server *s, const char *listen, struct arena *a);
 void *http_server_user(const struct http_server *s);
 void http_server_limits(struct http_server *s, const struct http_limits *limits); /* for reload */
 size_t http_server_connections(const struct http_server *s);

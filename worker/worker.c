@@ -26,6 +26,7 @@
 #include "worker/lease.h"
 #include "worker/notify.h"
 #include "worker/record.h"
+#include "worker/status.h"
 #include "worker/upkeep.h"
 #include "worker/webhook.h"
 
@@ -34,6 +35,7 @@
 struct process {
 	struct worker worker;
 	struct loop loop;
+	struct status *status; /* NULL: worker.listen is empty */
 	const char *ready_file;
 	struct timer ready_timer, drain_timer;
 	uint64_t drain_until_ms;
@@ -101,7 +103,8 @@ static void close_all(struct process *p)
 	notifier_free(w->notifier);
 	if (w->listener)
 		db_listener_free(w->listener);
-	p->open = 3;
+	p->open = 4;
+	status_free(take(&p->status), on_part_closed, p);
 	http_client_free(w->upstream, on_part_closed, p);
 	http_client_free(w->outside, on_part_closed, p);
 	db_free(w->db, on_part_closed, p);
@@ -223,12 +226,15 @@ static void on_ready_timer(struct timer *t)
 		timer_start(t, 5);
 		return;
 	}
-	log_event(LOG_INFO, "worker_ready", "claims jobs", LOG_I64("pid", getpid()), LOG_I64("slots", conf_now()->worker_slots), LOG_END);
-	if (!p->ready_file)
-		return;
+	struct arena a;
+	arena_init(&a, 65536);
+	const char *url = p->status ? arena_strz(&a, status_url(p->status, &a)) : NULL;
+	log_event(LOG_INFO, "worker_ready", "claims jobs", LOG_I64("pid", getpid()), LOG_I64("slots", conf_now()->worker_slots),
+	          LOG_Z("url", url ? url : ""), LOG_END);
 	struct err err = { 0 };
-	if (file_write_ready(p->ready_file, NULL, &err) < 0)
+	if (p->ready_file && file_write_ready(p->ready_file, url, &err) < 0)
 		log_event(LOG_ERROR, "ready_file", err.text, LOG_END);
+	arena_done(&a);
 }
 
 static void start_database(struct worker *w)
@@ -310,6 +316,14 @@ int worker_run(const char *config_file, const char *ready_file)
 	w->id = id_make(-1);
 	list_init(&w->jobs);
 	p->ready_file = ready_file;
+	struct err err = { 0 };
+	if (status_start(w, &p->status, &err) < 0) {
+		log_event(LOG_ERROR, "listen_failed", err.text, LOG_Z("worker.listen", conf_now()->worker_listen), LOG_END);
+		loop_done(&p->loop);
+		conf_set_now(NULL);
+		free(p);
+		return 1;
+	}
 	start_parts(w);
 	timer_init(&p->ready_timer, w->loop, on_ready_timer);
 	timer_init(&p->drain_timer, w->loop, on_drain_timer);

@@ -11,6 +11,7 @@
  *   record.c       the group-commit writer of outcomes, attempts and jobs given back
  *   upkeep.c       promotes parked jobs, rescues, expires, folds batches, keeps partitions
  *   webhook.c      deliveries
+ *   status.c       /healthz, /readyz and /metrics, where worker.listen names an address
  */
 #ifndef MR_WORKER_WORKER_H
 #define MR_WORKER_WORKER_H
