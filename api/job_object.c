@@ -216,7 +216,7 @@ static const char *error_type(const struct job_facts *j, enum err_code code)
 		return "canceled";
 	if (j->status == STATUS_EXPIRED)
 		return "expired";
-	if (code >= ERR_NETWORK || code == ERR_ATTEMPTS)
+	if (code >= ERR_NETWORK)
 		return "provider_error";
 	return err_http_status((int)code) >= 500 ? "internal_error" : "invalid_request";
 }

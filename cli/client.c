@@ -238,10 +238,9 @@ static int judge(struct run *run, const struct http_call *call)
 		detail = json_str(json_get(a->body, "error"), "message");
 	enum err_code e = err_by_code_name(code);
 	if (e == ERR_OK)
-		e = a->status == 404   ? ERR_NOT_FOUND
-		    : a->status == 429 ? ERR_RATE_LIMITED
-		    : a->status == 503 ? ERR_OVERLOADED
-		                       : ERR_INVALID;
+		e = a->status == 404                         ? ERR_NOT_FOUND
+		    : a->status == 429 || a->status == 503 ? ERR_OVERLOADED
+		                                           : ERR_INVALID;
 	if (detail.n)
 		return err_set(&a->err, e, STR_FMT, STR_ARG(detail));
 	return err_set(&a->err, e, "the service answered with status %d", a->status);

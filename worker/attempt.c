@@ -141,6 +141,11 @@ static void on_http_done(struct op *op, int http_rc)
 		(void)take_piece(a, buf_str(&a->http.answer));
 	int rc = transport_rc(a, http_rc);
 	a->provider->answer_end(a->call, rc, clock_wall_us(), &a->result);
+	/* A limit that turns only after the job's deadline is of no use to wait for. */
+	uint64_t now = loop_now_ms(a->job->worker->loop);
+	if (a->result.class == ERR_PROVIDER_RATE_LIMIT && a->result.retry_after_ms >= 0 &&
+	    now + (uint64_t)a->result.retry_after_ms >= a->job->deadline_ms)
+		a->result.class = ERR_QUOTA;
 	buf_done(&a->request.body); /* it may be large, and a retry makes its own */
 
 	uint64_t end = a->http.end_ns ? a->http.end_ns : clock_mono_ns();

@@ -7,6 +7,7 @@ import pytest
 
 import lint_code
 import lint_sql
+import lint_tables
 
 HEAD = "/* SPDX-License-Identifier: Apache-2.0 */\n/* What it is for. */\n"
 MIGRATION = "create table thing (\n\tid int not null,\n\ttenant_id bigint not null\n);\ncreate table plain (\n\tid int\n);\n"
@@ -88,3 +89,14 @@ def test_lint_wants_a_head_comment_on_each_statement():
 
 def test_each_exception_has_a_reason():
     assert all(re.search(r"\w+ \w+", reason) for reason in lint_sql.WITHOUT_TENANT.values())
+
+
+def test_lint_wants_each_row_of_a_table_used():
+    files = {
+        "common/err.def": 'ERR(LOST, "lost", 500, 0, LOG_INFO, "Lost")\nERR(POISON, "poison", 500, 0, LOG_INFO, "Poison")\n',
+        "common/metrics.def": 'METRIC(DEAD, COUNTER, "dead_total", "", "Dead")\n',
+        "common/conf.def": 'CONF(a_b, "a.b", INT, "1", 0, 1, RELOAD, "A")\n',
+        "worker/sql/x.sql": "select 'poison'\n",
+        "worker/x.c": "return conf_now()->a_b + METRIC_DEADLY; /* ERR_LOSTS */\n",
+    }
+    assert [(name, line) for name, line, _ in lint_tables.check(files)] == [("common/err.def", 1), ("common/metrics.def", 1)]

@@ -155,6 +155,14 @@ def test_a_rate_limit_waits_as_asked_and_costs_no_attempt(make_stack):
     assert seconds >= 3.0
 
 
+def test_a_limit_that_turns_after_the_deadline_is_a_quota(make_stack):
+    stack = make_stack(config={"job": {"expires_after": "30s"}})
+    script(stack, m={"error_status": 429, "retry_after": 3600})
+    job = end_of(stack, stack.submit(route="m"))
+    assert (job["status"], job["error"]["code"], job["attempts"]) == ("failed", "quota_exhausted", 0), job
+    assert [r["code"] for r in attempts(stack, job)] == ["quota_exhausted"]
+
+
 @pytest.fixture
 def two_targets(make_stack):
     def make(**over):

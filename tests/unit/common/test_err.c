@@ -82,8 +82,8 @@ static void test_err_columns_are_read_by_code(void **state)
 {
 	(void)state;
 	assert_string_equal(err_code_name(-ERR_BAD_JSON), "invalid_json");
-	assert_int_equal(err_http_status(-ERR_QUEUE_FULL), 429);
-	assert_true(err_is_retryable(-ERR_QUEUE_FULL));
+	assert_int_equal(err_http_status(-ERR_PROVIDER_RATE_LIMIT), 429);
+	assert_true(err_is_retryable(-ERR_PROVIDER_RATE_LIMIT));
 	assert_false(err_is_retryable(ERR_NOT_FOUND));
 	assert_string_equal(err_code_name(-9999), "internal_error");
 	assert_string_equal(err_code_name(INT32_MIN), "internal_error");
