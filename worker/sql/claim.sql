@@ -4,7 +4,8 @@
 -- The inner select is fenced by an array of ctids: otherwise the planner may lock more rows than the limit.
 -- The lane's floor comes back in each row: where claims may start from now on is the caller's business (worker/lanes.c).
 with again as materialized (
-	select bucket, job_id from lease where worker_id = $5::uuid and claim_no = $6::int8
+	select bucket, job_id, token, tenant_id, expires_at, claimed_at, pass, lane, priority, attempts, interruptions, cancel_requested
+	from lease where worker_id = $5::uuid and claim_no = $6::int8
 ), alive as materialized (
 	select 1 as yes from worker where id = $5::uuid and state = 0 and beat_at > now() - $7::int8 * interval '1 millisecond'
 		and not exists (select 1 from again)
@@ -24,8 +25,7 @@ with again as materialized (
 ), mine as (
 	select * from leased
 	union all
-	select l.bucket, l.job_id, l.token, l.tenant_id, l.expires_at, l.claimed_at, l.pass, l.lane, l.priority, l.attempts, l.interruptions, l.cancel_requested
-	from again a join lease l on l.bucket = a.bucket and l.job_id = a.job_id
+	select * from again
 )
 select m.bucket, m.job_id, m.token, m.tenant_id, m.expires_at, m.claimed_at, m.pass, m.attempts, m.interruptions,
 	j.kind, j.form, j.max_attempts, j.route, j.batch_id, j.webhook_url, p.body, j.created_at,
