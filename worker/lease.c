@@ -116,7 +116,6 @@ static void send_beat(struct leases *l)
 	uint64_t now = loop_now_ms(w->loop);
 	l->sent_ms = now;
 	count_minute(l, now);
-	metric_set(METRIC_SLOTS_BUSY, "", (int64_t)w->jobs.n);
 	db_query_init(&l->beat, l->registered ? &sql_worker_heartbeat : &sql_worker_worker_register);
 	l->beat.op.on_done = on_beat;
 	l->beat.retry_ms = conf_now()->queue_heartbeat_ms;
