@@ -308,51 +308,84 @@ create table webhook_try (
 	primary key (bucket, delivery_id, number)
 );
 
--- Weekly partitions, Monday to Monday, by the time in the id; a default one takes ids of clocks that are far off.
-create function millrace_make_partitions(from_at timestamptz, to_at timestamptz) returns int language plpgsql as $$
+-- Weekly partitions, Monday to Monday, by the time in the id; a default one takes ids of clocks that are far off, and all when no worker ran for weeks.
+-- What it took moves into its week's partition, unless that is too much to hold everybody up for: then that week stays there.
+-- Locks are waited for briefly only: all statements queue up behind an exclusive lock that waits. Another hour is as good.
+create function millrace_make_partitions(from_at timestamptz, to_at timestamptz) returns int language plpgsql set lock_timeout = '500ms' as $$
 declare
 	parent text;
+	key text;
 	monday timestamptz;
 	name text;
+	low uuid;
+	high uuid;
+	strays int;
 	made int := 0;
 begin
 	foreach parent in array array['job', 'payload', 'outcome', 'result', 'attempt'] loop
-		monday := date_trunc('week', from_at at time zone 'UTC') at time zone 'UTC';
-		while monday < to_at loop
-			name := parent || '_' || to_char(monday at time zone 'UTC', 'YYYYMMDD');
-			if to_regclass(name) is null then
-				execute format('create table %I partition of %I for values from (%L) to (%L)', name, parent,
-					millrace_uuid_floor(monday), millrace_uuid_floor(monday + interval '7 days'));
-				execute format('alter table %I set (autovacuum_vacuum_insert_scale_factor = 0.2)', name);
-				made := made + 1;
-			end if;
-			monday := monday + interval '7 days';
-		end loop;
+		key := case parent when 'job' then 'id' else 'job_id' end;
 		if to_regclass(parent || '_default') is null then
 			execute format('create table %I partition of %I default', parent || '_default', parent);
 		end if;
+		monday := date_trunc('week', from_at at time zone 'UTC') at time zone 'UTC';
+		while monday < to_at loop
+			name := parent || '_' || to_char(monday at time zone 'UTC', 'YYYYMMDD');
+			low := millrace_uuid_floor(monday);
+			high := millrace_uuid_floor(monday + interval '7 days');
+			if to_regclass(name) is null then
+				execute format('lock table %I in access exclusive mode', parent || '_default');
+				execute format('select count(*) from (select 1 from %I where %I >= $1 and %I < $2 limit 20001) s', parent || '_default', key, key)
+					into strays using low, high;
+				if strays <= 20000 then
+					execute format('create table %I (like %I including all)', name, parent);
+					execute format('with moved as (delete from %I where %I >= $1 and %I < $2 returning *) insert into %I select * from moved',
+						parent || '_default', key, key, name) using low, high;
+					execute format('alter table %I attach partition %I for values from (%L) to (%L)', parent, name, low, high);
+					execute format('alter table %I set (autovacuum_vacuum_insert_scale_factor = 0.2)', name);
+					made := made + 1;
+				end if;
+			end if;
+			monday := monday + interval '7 days';
+		end loop;
 	end loop;
 	return made;
 end
 $$;
 
--- Drops the partitions whose newest id is older than the given age. Bodies and audit rows have ages of their own.
-create function millrace_drop_partitions(payload_age interval, audit_age interval) returns int language plpgsql as $$
+-- Drops the partitions whose newest id is older than the given age, and deletes such rows of the default one, some at a time. Bodies and audit rows
+-- have ages of their own. What belongs to a job that has not ended stays.
+create function millrace_drop_partitions(payload_age interval, audit_age interval) returns int language plpgsql set lock_timeout = '500ms' as $$
 declare
 	part record;
 	monday timestamptz;
+	border uuid;
+	key text;
+	live boolean;
 	dropped int := 0;
 begin
 	for part in
 		select c.relname as name, p.relname as parent
 		from pg_inherits i join pg_class c on c.oid = i.inhrelid join pg_class p on p.oid = i.inhparent
-		where p.relname in ('job', 'payload', 'outcome', 'result', 'attempt') and c.relname ~ '_[0-9]{8}$'
+		where p.relname in ('job', 'payload', 'outcome', 'result', 'attempt') and c.relname ~ '_([0-9]{8}|default)$'
 			and p.relnamespace = current_schema()::regnamespace
 	loop
+		border := millrace_uuid_floor(now() - (case when part.parent in ('payload', 'result') then payload_age else audit_age end));
+		if part.name ~ '_default$' then
+			key := case part.parent when 'job' then 'id' else 'job_id' end;
+			execute format('delete from %1$I where ctid = any (array(select d.ctid from %1$I d where d.%2$I < $1
+				and not exists (select 1 from ready q where q.bucket = d.bucket and q.job_id = d.%2$I)
+				and not exists (select 1 from parked q where q.bucket = d.bucket and q.job_id = d.%2$I)
+				and not exists (select 1 from lease q where q.bucket = d.bucket and q.job_id = d.%2$I) limit 20000))', part.name, key) using border;
+			continue;
+		end if;
 		monday := to_timestamp(right(part.name, 8), 'YYYYMMDD')::timestamp at time zone 'UTC';
-		if monday + interval '7 days' < now() - (case when part.parent in ('payload', 'result') then payload_age else audit_age end) then
-			execute format('drop table %I', part.name);
-			dropped := dropped + 1;
+		if millrace_uuid_floor(monday + interval '7 days') < border then
+			select exists (select 1 from (select job_id from ready union all select job_id from parked union all select job_id from lease) q
+				where q.job_id >= millrace_uuid_floor(monday) and q.job_id < millrace_uuid_floor(monday + interval '7 days')) into live;
+			if not live then
+				execute format('drop table %I', part.name);
+				dropped := dropped + 1;
+			end if;
 		end if;
 	end loop;
 	return dropped;
