@@ -187,7 +187,9 @@ void waiters_hint(struct waiters *w)
 		return;
 	w->jobs.asked_again = w->jobs.query.op.active;
 	w->batches.asked_again = w->batches.query.op.active;
-	timer_start(&w->timer, HINT_MS);
+	/* The first of many sets the time: notices that never pause may not put it off. */
+	if (!timer_is_armed(&w->timer) || w->timer.due_ms > loop_now_ms(&w->api->loop) + HINT_MS)
+		timer_start(&w->timer, HINT_MS);
 }
 
 void waiters_drain(struct waiters *w)

@@ -33,11 +33,13 @@ struct execution {
 	struct record_op record;
 	struct judgement judgement;
 	int failures_in_row, bad_outputs;
+	int attempts_before;             /* by earlier leases */
 	int held_step;                   /* that the database refused, to be done again after HOLD */
 };
 
 #define LEASE_CALLS 20
 #define HOLD_MS     1000
+#define LEASES_COUNTED 6 /* of a job that was given back: more does not lengthen its waits */
 
 enum { LOAD, CHOOSE, CALL, JUDGE, KEEP, NAP, END, GIVE_BACK, HOLD };
 
@@ -181,6 +183,17 @@ static void log_failure(const struct job *j, const struct attempt_row *row, cons
 	          LOG_I64("status", row->http_status), LOG_I64("wait_ms", v->wait_ms), LOG_I64("attempts", j->attempts), LOG_END);
 }
 
+/*
+ * A wait that went back to the queue began a new lease: what failed before counts for the length of the next wait. Calls that are free are counted
+ * nowhere but by their leases.
+ */
+static int earlier_failures(const struct job *j, enum err_code class)
+{
+	if (class == ERR_PROVIDER_RATE_LIMIT || class == ERR_QUOTA)
+		return (int)MIN(MAX(j->token - 1 - j->interruptions, 0), LEASES_COUNTED);
+	return j->execution->attempts_before;
+}
+
 static struct judgement ask_judge(struct job *j, enum err_code class)
 {
 	struct execution *x = j->execution;
@@ -193,7 +206,7 @@ static struct judgement ask_judge(struct job *j, enum err_code class)
 		.should_retry = r->should_retry,
 		.attempts = j->attempts + 1,
 		.max_attempts = j->max_attempts,
-		.failures_in_row = x->failures_in_row,
+		.failures_in_row = x->failures_in_row + earlier_failures(j, class),
 		.bad_outputs = x->bad_outputs,
 		.more_targets = x->target_at + 1 < x->route->ntargets,
 		.left_ms = j->deadline_ms > now ? (int64_t)(j->deadline_ms - now) : 0,
@@ -389,6 +402,7 @@ void execution_start(struct job *j)
 {
 	struct execution *x = arena_new(&j->arena, struct execution);
 	j->execution = x;
+	x->attempts_before = j->attempts;
 	x->conf = conf_now_ref();
 	arena_defer(&j->arena, drop_all, x);
 	flow_start(&j->flow, "job", steps, execution_over);

@@ -22,7 +22,7 @@ struct judge_input {
 	int should_retry;       /* x-should-retry: 1, 0, -1: absent */
 	int attempts;           /* upstream calls that counted so far, with this one */
 	int max_attempts;
-	int failures_in_row;    /* of this lease, with this one: the exponent of the backoff */
+	int failures_in_row;    /* with this one and those of earlier leases: the exponent of the backoff */
 	int bad_outputs;        /* of this lease, with this one */
 	bool more_targets;      /* the route has another target after this one */
 	int64_t left_ms;        /* until the job's deadline */

@@ -43,3 +43,13 @@ def test_a_paid_answer_outlives_a_database_that_cannot_write(make_stack, sqlstat
     stack.sql("drop trigger full_disk on outcome")
     assert stack.wait_for(job["id"])["result"] is not None
     assert len(calls(stack, "paid")) == 1
+
+
+@pytest.mark.parametrize("status, attempts", [(503, 12), (429, 5)])
+def test_backoff_grows_over_the_leases_of_a_job(make_stack, status, attempts):
+    """Each wait goes back to the queue, so each call belongs to a new lease."""
+    stack = make_stack(config={"retry": {"base": "20ms", "max": "3s", "in_place": "0ms"}})
+    script(stack, error_status=status)
+    stack.submit("tag:growing hi", max_attempts=attempts)
+    bound = 150 if status == 503 else 1500  # of a first wait
+    wait_until(lambda: any(e["wait_ms"] > bound for e in stack.workers[0].log_events("attempt_failed")), 20, "a longer wait")
