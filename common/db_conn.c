@@ -175,6 +175,11 @@ void db_conn_send(struct db_conn *c, struct db_work *w)
 			db_conn_lose(c, PQerrorMessage(c->pg));
 			return;
 		}
+		/* Without it the server keeps the answers of a transaction to itself until its end: they are the progress that the deadline asks for. */
+		if (i + 1 < n && !PQsendFlushRequest(c->pg)) {
+			db_conn_lose(c, PQerrorMessage(c->pg));
+			return;
+		}
 	}
 	if (!PQpipelineSync(c->pg) || !conn_flush(c))
 		db_conn_lose(c, PQerrorMessage(c->pg));
@@ -258,6 +263,7 @@ static bool take_result(struct db_conn *c, PGresult *res)
 		PQclear(res);
 		return take_sync(c, w);
 	}
+	c->progress_ns = clock_mono_ns();
 	size_t n = db_work_n(w);
 	bool commit = w->answered >= n; /* no statement is left: this is about the commit */
 	struct db_query *q = db_work_query(w, commit ? n - 1 : w->answered);

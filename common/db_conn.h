@@ -103,7 +103,7 @@ struct db_conn {
 	size_t in_flight;       /* statements of `sent` */
 	struct hash prepared;   /* address of a db_stmt → its name here */
 	unsigned prepared_n;    /* names given so far */
-	uint64_t progress_ns;   /* when the last work was answered */
+	uint64_t progress_ns;   /* when the last answer came */
 	bool ambiguous;         /* the commit being answered came with the synchronous-standby warning */
 	bool wrong_host;        /* the server became read-only */
 };

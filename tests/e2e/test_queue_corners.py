@@ -53,3 +53,14 @@ def test_backoff_grows_over_the_leases_of_a_job(make_stack, status, attempts):
     stack.submit("tag:growing hi", max_attempts=attempts)
     bound = 150 if status == 503 else 1500  # of a first wait
     wait_until(lambda: any(e["wait_ms"] > bound for e in stack.workers[0].log_events("attempt_failed")), 20, "a longer wait")
+
+
+def test_a_batch_that_takes_longer_than_the_deadline_of_a_statement_is_written(make_stack):
+    """Its transaction is many statements: each answer is progress, and the connection is left only when none comes."""
+    stack = make_stack(workers=0, config={"database": {"deadline": "1s"}, "intake": {"deadline": "15s"}})
+    stack.sql("create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.3); return null; end $$")
+    stack.sql("create trigger slow after insert on ready for each statement execute function slow()")
+    line = b'{"route":"default","request":{"messages":[{"role":"user","content":"hi"}]}}\n'
+    answer = stack.http().post("/v1/jobs", line * 5000, headers={"Content-Type": "application/x-ndjson"})
+    assert answer.status == 202 and answer.json["total"] == 5000, answer
+    assert stack.sql("select count(*) from ready") == [(5000,)]
