@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FORGET_AHEAD ((int64_t)1000 * FAIR_COST) /* so much waiting is forgotten: about what one claim takes */
+
 struct fair_key {
 	int64_t tenant_id; /* 0 in floors */
 	int32_t lane, priority;
@@ -124,10 +126,13 @@ void fairness_others(struct fairness *f, struct id api_id, int64_t tenant_id, in
 
 void fairness_forget(struct fairness *f, uint64_t unused_since_ms)
 {
-	for (struct link *k; (k = list_first(&f->shares));) {
+	LIST_EACH_SAFE(&f->shares, k, next)
+	{
 		struct fair_share *s = container_of(k, struct fair_share, link);
 		if (s->used_ms >= unused_since_ms)
 			return;
-		share_free(f, s);
+		/* What a tenant has waiting is not forgotten: it would start again at the floor, beside its own backlog. */
+		if (s->last - floor_of(f, s->lane, s->priority) <= FORGET_AHEAD)
+			share_free(f, s);
 	}
 }

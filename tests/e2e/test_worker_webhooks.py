@@ -152,3 +152,14 @@ def test_a_shutdown_does_not_wait_for_a_slow_receiver_after_the_grace(make_stack
     receiver.wait(1)
     assert stack.workers[0].term(10) == 0
     assert stack.sql("select state, tries from webhook_delivery") == [(0, 0)]
+
+
+def test_a_late_message_tells_of_its_own_outcome_though_the_job_was_retried(stack, receiver):
+    stack.simulator.http().post("/_control", {"models": {"bad": {"answer": "ok", "fail_first": 1, "error_status": 400}}})
+    job = stack.submit(route="bad", webhook={"url": receiver.url})
+    receiver.wait(1)
+    assert stack.http().post(f"/v1/jobs/{job['id']}/retry").status == 202
+    receiver.wait(2)
+    stack.sql("update webhook_delivery set next_at = now(), state = 0 where event = 'job.failed' returning 1")
+    bodies = [json.loads(body) for _, body in receiver.wait(3)]
+    assert [(b["type"], b["data"]["status"]) for b in bodies] == [("job.failed", "failed"), ("job.succeeded", "succeeded"), ("job.failed", "failed")]

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Takes up to $1 due deliveries for a try: each gets a new token and comes due again after $2 ms, should this worker vanish. Comes back with all that
--- the body tells.
+-- the body tells: of the outcome that the event is about, also when the job was retried since.
 with due as (
 	update webhook_delivery set token = token + 1, next_at = now() + $2::int8 * interval '1 millisecond'
 	where ctid = any (array(
@@ -15,6 +15,8 @@ from due d
 join tenant t on t.id = d.tenant_id
 left join job j on j.bucket = d.bucket and j.id = d.job_id
 left join lateral (
-	select * from outcome o where o.bucket = d.bucket and o.job_id = d.job_id order by o.token desc limit 1
+	select * from outcome o where o.bucket = d.bucket and o.job_id = d.job_id
+		and o.status = case d.event when 'job.succeeded' then 3 when 'job.failed' then 4 when 'job.canceled' then 5 else 6 end
+	order by o.token desc limit 1
 ) o on true
 left join batch b on b.bucket = d.bucket and b.id = d.batch_id

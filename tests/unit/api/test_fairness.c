@@ -112,6 +112,22 @@ static void test_fairness_forgets_the_unused(void **state)
 	fairness_done(&f);
 }
 
+static void test_fairness_a_backlog_is_not_forgotten(void **state)
+{
+	(void)state;
+	struct fairness f;
+	int64_t from;
+	fairness_init(&f);
+	for (int i = 0; i < 5000; i++)
+		fairness_pass(&f, 1, 1, LANE, PRIO, 1, &from);
+	fairness_forget(&f, 100000);
+	assert_int_equal(fairness_pass(&f, 1, 1, LANE, PRIO, 2, &from), 5001 * (int64_t)FAIR_COST);
+	fairness_floor(&f, LANE, PRIO, 4500 * (int64_t)FAIR_COST); /* nearly all of it was claimed */
+	fairness_forget(&f, 100000);
+	assert_int_equal(f.shares.n, 0);
+	fairness_done(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -122,6 +138,7 @@ int main(void)
 		cmocka_unit_test(test_fairness_lanes_and_priorities_are_apart),
 		cmocka_unit_test(test_fairness_counts_what_other_processes_gave),
 		cmocka_unit_test(test_fairness_forgets_the_unused),
+		cmocka_unit_test(test_fairness_a_backlog_is_not_forgotten),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
