@@ -11,43 +11,63 @@
 #include "common/conf.h"
 #include "common/crypto.h"
 
-/* N of wait=N among the preferences; -1: none. What cannot be read is ignored, as RFC 7240 wants. */
-static int64_t preferred_wait_s(struct str prefer)
+/* What of RFC 7240 is understood here. What cannot be read is ignored, as it wants. */
+struct preferences {
+	int64_t wait_s; /* -1: not given */
+	bool respond_async;
+};
+
+static void read_preference(struct str part, struct preferences *p)
 {
-	struct str part;
-	while (str_split(&prefer, ',', &part)) {
-		uint64_t n;
-		part = str_trim(part);
-		if (!str_has_prefix_nocase(part, STR("wait")))
-			continue;
-		struct str rest = str_trim(str_sub(part, 4, part.n));
-		if (!str_has_prefix(rest, STR("=")))
-			continue;
-		ssize_t semicolon = str_find_char(rest, ';');
-		rest = str_trim(str_sub(rest, 1, semicolon < 0 ? rest.n : (size_t)semicolon - 1));
-		if (rest.n >= 2 && rest.p[0] == '"' && rest.p[rest.n - 1] == '"')
-			rest = str_sub(rest, 1, rest.n - 2);
-		if (str_u64(rest, 0, 1000000000, &n) == 0)
-			return (int64_t)n;
+	uint64_t n;
+	ssize_t semicolon = str_find_char(part, ';');
+	part = str_trim(str_sub(part, 0, semicolon < 0 ? part.n : (size_t)semicolon));
+	if (str_eq_nocase(part, STR("respond-async")))
+		p->respond_async = true;
+	if (p->wait_s >= 0 || !str_has_prefix_nocase(part, STR("wait")))
+		return;
+	struct str rest = str_trim(str_sub(part, 4, part.n));
+	if (!str_has_prefix(rest, STR("=")))
+		return;
+	rest = str_trim(str_sub(rest, 1, rest.n));
+	if (rest.n >= 2 && rest.p[0] == '"' && rest.p[rest.n - 1] == '"')
+		rest = str_sub(rest, 1, rest.n - 2);
+	if (str_u64(rest, 0, 1000000000, &n) == 0)
+		p->wait_s = (int64_t)n;
+}
+
+static struct preferences preferences_of(const struct http_req *h)
+{
+	struct preferences p = { .wait_s = -1 };
+	for (size_t i = 0; i < h->nheaders; i++) {
+		struct str all = h->headers[i].value, part;
+		while (str_eq_nocase(h->headers[i].name, STR("prefer")) && str_split(&all, ',', &part))
+			read_preference(str_trim(part), &p);
 	}
-	return -1;
+	return p;
 }
 
 int64_t request_wait_ms(struct request *q)
 {
 	int64_t most_s = conf_now()->limits_wait_ms / 1000;
-	int64_t wait_s = preferred_wait_s(http_req_header(q->http, "prefer"));
+	struct preferences p = preferences_of(q->http);
+	/* An answer without waiting is what a submission gets anyway. */
+	bool says_async = p.respond_async && q->http->method == HTTP_POST;
 	struct str given;
+	http_reply_header(q->http, "Vary", STR("Prefer"));
 	if (http_req_query(q->http, "wait", &given)) {
 		uint64_t n;
 		if (str_u64(given, 0, 1000000000, &n) < 0)
 			return err_set_at(&q->err, ERR_INVALID, "wait", "wait is a number of seconds");
-		wait_s = MIN((int64_t)n, most_s);
-	} else if (wait_s >= 0) {
-		wait_s = MIN(wait_s, most_s);
-		struct str said = arena_printf(&q->http->arena, "wait=%lld", (long long)wait_s);
-		http_reply_header(q->http, "Preference-Applied", said);
+		return MIN((int64_t)n, most_s) * 1000;
 	}
+	int64_t wait_s = MIN(p.wait_s, most_s);
+	if (wait_s >= 0)
+		http_reply_header(q->http, "Preference-Applied",
+		                  arena_printf(&q->http->arena, "%swait=%lld", says_async ? "respond-async, " : "",
+		                               (long long)wait_s));
+	else if (says_async)
+		http_reply_header(q->http, "Preference-Applied", STR("respond-async"));
 	return wait_s > 0 ? wait_s * 1000 : 0;
 }
 

@@ -238,3 +238,16 @@ def test_cors_is_off_until_it_is_allowed(make_stack):
     plain = stack.http().get("/v1/jobs", headers={"Origin": "https://app.example"})
     assert plain.headers["Access-Control-Allow-Origin"] == "https://app.example"
     assert "Access-Control-Allow-Origin" not in stack.http().get("/v1/jobs", headers={"Origin": "https://evil.example"}).headers
+
+
+def test_a_submission_that_prefers_not_to_wait_is_told_so(stack):
+    def ask(**headers):
+        answer = stack.http().post("/v1/jobs", stack.body(), headers=headers)
+        return answer.status, answer.headers["Preference-Applied"], answer.headers["Vary"]
+
+    assert ask(Prefer="respond-async") == (202, "respond-async", "Prefer")
+    assert ask(Prefer='handling=lenient, wait="20"; x=1, respond-async') == (200, "respond-async, wait=20", "Prefer")
+    assert ask(Prefer="wait, wait=x, respond-asynchronously") == (202, None, "Prefer")
+    job = stack.submit()
+    answer = stack.http().get(f"/v1/jobs/{job['id']}", headers={"Prefer": "respond-async, wait=20"})
+    assert answer.json["status"] == "succeeded" and answer.headers["Preference-Applied"] == "wait=20"
