@@ -280,6 +280,7 @@ static int64_t took_nothing(struct upkeep *u, const struct db_query *q)
 static bool put_prune(struct upkeep *u, struct db_args *a)
 {
 	db_arg_i32(a, u->prune_bucket);
+	db_arg_i64(a, conf_now()->retention_audit_ms);
 	u->prune_bucket = (u->prune_bucket + 1) % ID_BUCKETS;
 	return true;
 }

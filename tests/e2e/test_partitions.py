@@ -7,6 +7,7 @@ import threading
 
 import psycopg2
 
+from proc import REPO
 from stack import wait_until
 
 MAKE = "select millrace_make_partitions(now() - interval '1 day', now() + interval '{} days')"
@@ -88,3 +89,21 @@ def test_a_long_reader_delays_partitions_and_not_the_queue(make_stack):
     reader.rollback()
     assert stack.sql(MAKE.format(40))[0][0] > 0
     reader.close()
+
+
+def test_what_has_served_is_deleted_after_the_audit_s_time(make_stack):
+    stack = make_stack(workers=0)
+    text = (REPO / "worker/sql/prune.sql").read_text().replace("$1", "7").replace("$2", str(400 * 86400000))
+    for age in (300, 500):
+        uuid = f"millrace_uuid_floor(now() - interval '{age} days')"
+        old = f"now() - interval '{age} days'"
+        for pending in ("null", "now()"):
+            stack.sql("insert into webhook_delivery (bucket, id, tenant_id, event, url, next_at)"
+                      f" values (7, (left({uuid}::text, 35) || '{len(pending)}')::uuid, 1, 'job.failed', '', {pending})")
+        stack.sql(f"insert into webhook_try (bucket, delivery_id, number, duration_ms) values (7, {uuid}, 1, 1)")
+        stack.sql(f"insert into retry (bucket, job_id, token, at) values (7, {uuid}, 1, {old})")
+        stack.sql(f"insert into batch (bucket, id, tenant_id, total, finished_at) values (7, {uuid}, 1, 0, {old})")
+        stack.sql(f"insert into batch (bucket, id, tenant_id, total) values (7, (left({uuid}::text, 35) || '9')::uuid, 1, 1)")
+    stack.sql(text)
+    left = [stack.sql(f"select count(*) from {table}")[0][0] for table in ("webhook_delivery", "webhook_try", "retry", "batch")]
+    assert left == [3, 1, 1, 3]  # of the old ones what waits for something

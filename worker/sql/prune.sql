@@ -1,9 +1,21 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Deletes what has served: expired idempotency keys of bucket $1, workers that went a day ago and hold nothing, and fairness counts of
--- api processes that have been silent for ten minutes.
+-- Deletes what has served: of bucket $1 expired idempotency keys, and webhooks, retries and ended batches that are older than the audit ($2 ms);
+-- workers that went a day ago and hold nothing, and fairness counts of api processes that have been silent for ten minutes.
 with keys as (
 	delete from idempotency where bucket = $1::int4 and expires_at < now()
 	returning 1
+), deliveries as (
+	delete from webhook_delivery where bucket = $1::int4 and next_at is null
+		and id < millrace_uuid_floor(now() - $2::int8 * interval '1 millisecond')
+), tries as (
+	delete from webhook_try where bucket = $1::int4 and delivery_id < millrace_uuid_floor(now() - $2::int8 * interval '1 millisecond')
+), retries as (
+	delete from retry where bucket = $1::int4 and at < now() - $2::int8 * interval '1 millisecond'
+		and job_id < millrace_uuid_floor(now() - $2::int8 * interval '1 millisecond')
+		and not exists (select 1 from outcome o where o.bucket = retry.bucket and o.job_id = retry.job_id)
+), batches as (
+	delete from batch where bucket = $1::int4 and finished_at < now() - $2::int8 * interval '1 millisecond'
+		and id < millrace_uuid_floor(now() - $2::int8 * interval '1 millisecond')
 ), workers as (
 	delete from worker w where w.state in (2, 3) and w.beat_at < now() - interval '1 day'
 		and not exists (select 1 from lease l where l.worker_id = w.id)
