@@ -128,6 +128,8 @@ static void on_claimed(struct op *op, int rc)
 	c->claiming = false;
 	if (rc == 0 && !id_eq(c->as, w->id))
 		log_event(LOG_WARN, "claim_dropped", "a claim came back after this worker was declared dead", LOG_I64("jobs", db_rows(&c->claim)), LOG_END);
+	else if (rc == 0 && !leases_are_good(w->leases))
+		rc = -ERR_LEASE_LOST; /* it came too late (this process was frozen): others may have these jobs. The next heartbeat tells */
 	else if (rc == 0)
 		start_jobs(c);
 	else if (rc != -ERR_DRAINING)
@@ -200,7 +202,7 @@ static void on_strays(struct op *op, int rc)
 {
 	struct claimer *c = container_of(container_of(op, struct db_query, op), struct claimer, strays);
 	struct worker *w = c->worker;
-	if (rc == 0 && db_rows(&c->strays) > 0 && id_eq(c->strays_as, w->id)) {
+	if (rc == 0 && db_rows(&c->strays) > 0 && id_eq(c->strays_as, w->id) && leases_are_good(w->leases)) {
 		log_event(LOG_WARN, "strays", "found jobs that a claim took after it was given up", LOG_I64("jobs", db_rows(&c->strays)), LOG_END);
 		start_rows(w, &c->strays);
 	}

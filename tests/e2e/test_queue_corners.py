@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """States of the queue that a race or an outage leaves behind: whatever stands there is found and ends."""
 
+import signal
+
+import psycopg2
 import pytest
 
 from faults import calls, script
@@ -64,3 +67,26 @@ def test_a_batch_that_takes_longer_than_the_deadline_of_a_statement_is_written(m
     answer = stack.http().post("/v1/jobs", line * 5000, headers={"Content-Type": "application/x-ndjson"})
     assert answer.status == 202 and answer.json["total"] == 5000, answer
     assert stack.sql("select count(*) from ready") == [(5000,)]
+
+
+def test_a_claim_that_is_answered_after_the_lease_starts_no_call(make_stack):
+    """The worker freezes while its claim is under way; another runs the job; then the first reads its answer."""
+    stack = make_stack(workers=2, start=False, config={"queue": {"lease": "1s", "heartbeat": "200ms", "rescue": "200ms"}})
+    frozen, other = stack.workers
+    for process in (stack.simulator, stack.apis[0], frozen):
+        process.start()
+    lock = psycopg2.connect(stack.db)
+    lock.cursor().execute("lock table lease in share mode")
+    job = stack.submit("tag:late hi")
+    waits = "select count(*) from pg_locks where not granted and relation = 'lease'::regclass"
+    wait_until(lambda: stack.sql(waits)[0][0] > 0, 10, "the claim")
+    frozen.signal(signal.SIGSTOP)
+    lock.rollback()
+    lock.close()
+    wait_until(lambda: stack.sql("select count(*) from lease")[0][0] == 1, 10, "the claim's commit")
+    other.start()
+    assert stack.wait_for(job["id"])["interruptions"] == 1
+    frozen.signal(signal.SIGCONT)
+    frozen.wait_log("declared_dead")
+    stack.wait_for(stack.submit("another")["id"])
+    assert len(calls(stack, "late")) == 1
