@@ -50,12 +50,46 @@ static int open_database(const struct place *p, const char *command, struct db_s
 	return rc ? complain(command, &err) : 0;
 }
 
+static void add_member(struct buf *b, const char *name, const char *value)
+{
+	buf_printf(b, "%s\"%s\":", b->n > 1 ? "," : "", name);
+	if (value && *value)
+		buf_add_json_str(b, str_from(value));
+	else
+		buf_add_z(b, "null");
+}
+
 /* --- create --- */
+
+/* The key goes to standard output alone, so that a script can take it. */
+static void print_key(const struct auth_key *key, const struct key_wish *w, bool as_json)
+{
+	char prefix[AUTH_KEY_PREFIX_LEN + 1] = "";
+	memcpy(prefix, key->text, AUTH_KEY_PREFIX_LEN);
+	if (!as_json) {
+		printf("%s\n", key->text);
+		fflush(stdout);
+		fprintf(stderr, "for tenant %s%s; it cannot be shown again\n", w->tenant,
+		        w->is_admin ? ", an admin key" : "");
+		return;
+	}
+	_cleanup_(buf_done) struct buf b;
+	buf_init(&b, 65536);
+	buf_add_z(&b, "{");
+	add_member(&b, "key", key->text);
+	add_member(&b, "prefix", prefix);
+	add_member(&b, "tenant", w->tenant);
+	add_member(&b, "name", w->name);
+	add_member(&b, "kind", w->is_admin ? "admin" : "tenant");
+	printf("%.*s}\n", (int)b.n, b.p);
+	crypto_wipe(b.p, b.n);
+}
 
 static int create_main(int argc, char **argv)
 {
 	struct place place = { .dir = PLACE_DIR };
 	struct key_wish w = { .tenant = "default" };
+	bool as_json = false;
 	const struct cli_option options[] = {
 		{ .name = "tenant",
 		  .arg = "NAME",
@@ -78,6 +112,7 @@ static int create_main(int argc, char **argv)
 		  .min = 1000,
 		  .max = INT64_C(315360000000),
 		  .help = "Stops working after so long (90d); without it never" },
+		{ .name = "json", .kind = CLI_FLAG, .target = &as_json, .help = "Print it as a JSON object" },
 		PLACE_OPTIONS(&place),
 		{ .name = NULL },
 	};
@@ -99,10 +134,7 @@ static int create_main(int argc, char **argv)
 	if (key_store_create(db, &w, &key, &err)) {
 		rc = complain("key create", &err);
 	} else {
-		printf("%s\n", key.text);
-		fflush(stdout);
-		fprintf(stderr, "for tenant %s%s; it cannot be shown again\n", w.tenant,
-		        w.is_admin ? ", an admin key" : "");
+		print_key(&key, &w, as_json);
 		crypto_wipe(&key, sizeof(key));
 	}
 	db_sync_close(db);
@@ -156,10 +188,29 @@ static void print_keys(const struct db_sync *db)
 	arena_done(&a);
 }
 
+/* One object a line, as other lists print them. */
+static void print_keys_json(const struct db_sync *db)
+{
+	static const char *const names[] = { "prefix", "tenant", "name", "kind", "status", "created_at", "expires_at" };
+	for (int row = 0; row < db_sync_rows(db); row++) {
+		_cleanup_(buf_done) struct buf b;
+		buf_init(&b, 65536);
+		buf_add_z(&b, "{");
+		for (int col = 0; col < (int)ARRAY_LEN(names); col++)
+			add_member(&b, names[col], db_sync_get(db, row, col));
+		printf("%.*s}\n", (int)b.n, b.p);
+	}
+}
+
 static int list_main(int argc, char **argv)
 {
 	struct place place = { .dir = PLACE_DIR };
-	const struct cli_option options[] = { PLACE_OPTIONS(&place), { .name = NULL } };
+	bool as_json = false;
+	const struct cli_option options[] = {
+		{ .name = "json", .kind = CLI_FLAG, .target = &as_json, .help = "Print a JSON object per line" },
+		PLACE_OPTIONS(&place),
+		{ .name = NULL },
+	};
 	const struct cli_command cmd = { .name = "key list",
 		                         .usage = "[options]",
 		                         .summary = "Lists the API keys, the newest first.",
@@ -172,6 +223,8 @@ static int list_main(int argc, char **argv)
 		return rc;
 	if (db_sync_query(db, list_sql, 0, NULL, &err) < 0)
 		rc = complain("key list", &err);
+	else if (as_json)
+		print_keys_json(db);
 	else
 		print_keys(db);
 	db_sync_close(db);

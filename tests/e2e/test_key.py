@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`millrace key`: keys in a real database, known to the API by their hash only."""
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -44,6 +45,16 @@ def test_a_revoked_key_is_listed_as_such(db):
     key(db, "revoke", made)  # again, by the whole key: still revoked
     assert re.search(rf"{made[:13]} +acme +old +tenant +revoked", key(db, "list").stdout)
     assert made not in key(db, "list").stdout
+
+
+def test_scripts_get_json(db):
+    made = json.loads(key(db, "create", "--tenant", 'ac"me', "--name", "ci", "--json").stdout)
+    assert KEY.fullmatch(made["key"] + "\n") and made["key"].startswith(made["prefix"] + "_")
+    assert made == {"key": made["key"], "prefix": made["key"][:13], "tenant": 'ac"me', "name": "ci", "kind": "tenant"}
+    [listed] = [k for k in map(json.loads, key(db, "list", "--json").stdout.splitlines()) if k["prefix"] == made["prefix"]]
+    assert re.fullmatch(r"20..-..-..T..:..:..Z", listed.pop("created_at"))
+    assert listed == {"prefix": made["prefix"], "tenant": 'ac"me', "name": "ci", "kind": "tenant", "status": "active",
+                      "expires_at": None}
 
 
 def test_what_is_wrong_is_said(db):
