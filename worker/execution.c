@@ -20,6 +20,7 @@
 #include "worker/attempt.h"
 #include "worker/cost.h"
 #include "worker/judge.h"
+#include "worker/lease.h"
 #include "worker/record.h"
 #include "worker/worker.h"
 
@@ -121,6 +122,9 @@ static enum flow_next choose(struct flow *f)
 		flow_cancel(f, -ERR_EXPIRED);
 	if (f->canceled)
 		return stopped(j);
+	/* After a freeze the job may be another's: the write that goes before the next call finds out. */
+	if (j->number > 0 && !leases_are_good(j->worker->leases))
+		return flow_jump(f, KEEP);
 	j->execution->target_at %= j->execution->route->ntargets;
 	return FLOW_NEXT;
 }
