@@ -49,22 +49,28 @@ static size_t skip_string(struct str s, size_t at)
 	}
 }
 
-/* Levels and NUL bytes, in one pass. What is not JSON at all is left to jansson to name. */
-static int scan(struct str s, struct err *err)
+/* Levels, NUL bytes and values (not more than brackets and commas), in one pass. What is not JSON at all is left to jansson to name. */
+static int scan(struct str s, size_t values_max, struct err *err)
 {
 	int depth = 0;
+	size_t values = 1;
 	for (size_t at = 0; at < s.n;) {
 		char c = s.p[at++];
 		if (c == '"') {
 			at = skip_string(s, at);
 		} else if (c == '{' || c == '[') {
+			values++;
 			if (++depth > JSON_DEPTH_MAX)
 				return err_set(err, ERR_BAD_JSON, "nested deeper than %d levels", JSON_DEPTH_MAX);
 		} else if (c == '}' || c == ']') {
 			depth--;
+		} else if (c == ',') {
+			values++;
 		} else if (c == '\0') {
 			return err_set(err, ERR_BAD_JSON, "a NUL byte at offset %zu", at - 1);
 		}
+		if (values > values_max)
+			return err_set(err, ERR_BAD_JSON, "more than %zu values", values_max);
 	}
 	return 0;
 }
@@ -75,7 +81,7 @@ static json_t *parse(struct str s, size_t flags, struct err *err)
 	json_t *quick = json_read(s, flags & JSON_REJECT_DUPLICATES);
 	if (quick)
 		return quick;
-	if (scan(s, err) < 0)
+	if (scan(s, flags & JSON_REJECT_DUPLICATES ? JSON_VALUES_MAX : SIZE_MAX, err) < 0)
 		return NULL;
 	json_t *v = json_loadb(s.p ? s.p : "", s.n, flags | JSON_DECODE_ANY, &where);
 	if (!v) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * JSON on jansson with the rules that outside text needs: no NUL byte, no duplicate keys (two values for `model` would let a
- * validator and a provider differ), at most JSON_DEPTH_MAX levels, integers of 64 bits, well-formed UTF-8 only.
+ * validator and a provider differ), at most JSON_DEPTH_MAX levels and JSON_VALUES_MAX values (a body of "[],[],…" takes fifty times
+ * its size in memory), integers of 64 bits, well-formed UTF-8 only.
  */
 #ifndef MR_COMMON_JSON_H
 #define MR_COMMON_JSON_H
@@ -12,10 +13,12 @@
 #include "common/err.h"
 
 #define JSON_DEPTH_MAX 64
+#define JSON_VALUES_MAX 1000000
 
 /* NULL on failure with err (BAD_JSON; says line, column and what). The caller owns the value (json_decref). */
 json_t *json_parse(struct str s, struct err *err);
-/* For answers of providers: as above, but the last of duplicate keys counts. */
+/* For answers of providers: as above, but the last of duplicate keys counts, and only their size is
+ * limited: a few thousand embeddings are millions of numbers. */
 json_t *json_parse_lenient(struct str s, struct err *err);
 
 /* Compact text, object keys in their order of insertion. 0 or -ERR_TOO_LARGE. */

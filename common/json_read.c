@@ -24,6 +24,7 @@ struct reader {
 	struct buf scratch; /* a string without its escapes */
 	bool unique_keys;
 	int depth;
+	size_t values_left;
 };
 
 static json_t *read_value(struct reader *r);
@@ -226,6 +227,9 @@ static json_t *read_nested(struct reader *r, json_t *(*read)(struct reader *r))
 static json_t *read_value(struct reader *r)
 {
 	struct str s;
+	if (r->values_left == 0)
+		return NULL;
+	r->values_left--;
 	switch (peek(r)) {
 	case '{':
 		return read_nested(r, read_object);
@@ -249,7 +253,7 @@ static json_t *read_value(struct reader *r)
 
 json_t *json_read(struct str s, bool unique_keys)
 {
-	struct reader r = { .rest = s, .unique_keys = unique_keys };
+	struct reader r = { .rest = s, .unique_keys = unique_keys, .values_left = unique_keys ? JSON_VALUES_MAX : SIZE_MAX };
 	buf_init(&r.scratch, s.n);
 	_cleanup_(json_drop) json_t *v = s.n ? read_value(&r) : NULL;
 	peek(&r); /* over the white space at the end */

@@ -228,6 +228,31 @@ static void test_json_from_str_replaces_broken_utf8(void **state)
 	assert_true(json_i64(v, "i", 0) == INT64_MIN);
 }
 
+static void test_json_counts_the_values_of_outsiders(void **state)
+{
+	(void)state;
+	static const char *const pieces[] = { "0", "[]", "{}" };
+	for (size_t i = 0; i < ARRAY_LEN(pieces); i++) {
+		struct buf b;
+		struct err err = { .code = ERR_OK };
+		buf_init(&b, SIZE_MAX / 8);
+		buf_add_char(&b, '[');
+		for (size_t k = 0; k < JSON_VALUES_MAX; k++)
+			buf_printf(&b, "%s%s", k ? "," : "", pieces[i]);
+		buf_add_char(&b, ']');
+		assert_null(json_parse(buf_str(&b), &err));
+		assert_int_equal(err.code, ERR_BAD_JSON);
+		assert_string_equal(err.text, "more than 1000000 values");
+		json_t *v = json_parse_lenient(buf_str(&b), NULL); /* a provider's answer is limited by its size */
+		assert_int_equal(json_array_size(v), JSON_VALUES_MAX);
+		json_decref(v);
+		buf_done(&b);
+	}
+	json_t *v = json_parse(STR("[[],{},0]"), NULL);
+	assert_int_equal(json_array_size(v), 3);
+	json_decref(v);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -241,6 +266,7 @@ int main(void)
 		cmocka_unit_test(test_json_write_stops_at_the_buffers_maximum),
 		cmocka_unit_test(test_json_look_ups_tolerate_anything),
 		cmocka_unit_test(test_json_from_str_replaces_broken_utf8),
+		cmocka_unit_test(test_json_counts_the_values_of_outsiders),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
