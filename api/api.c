@@ -35,10 +35,23 @@
 #define READY_TRY_MS  200
 #define READY_LOOK_MS 10000
 #define DB_WAITING    20000
+#define LIST_CONNECTIONS 2
+
+/* What follows on the same connection waits for it: a few lists over millions of jobs would hold up every accept. */
+static bool may_take_long(const struct db_stmt *stmt)
+{
+	static const struct db_stmt *const lists[] = { &sql_api_job_list, &sql_api_job_list_up, &sql_api_batch_list, &sql_api_batch_list_up,
+		                                       &sql_api_batch_results, &sql_api_batch_cancel_some, &sql_api_batch_retry };
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+		if (stmt == lists[i])
+			return true;
+	return false;
+}
 
 int api_query_start(struct api *api, struct db_query *q, struct flow *flow)
 {
-	return api->db ? db_query_start(api->db, q, flow) : -(int)ERR_DRAINING;
+	struct db *db = may_take_long(q->stmt) ? api->lists : api->db;
+	return db ? db_query_start(db, q, flow) : -(int)ERR_DRAINING;
 }
 
 int api_tx_start(struct api *api, struct db_tx *tx, struct flow *flow)
@@ -106,6 +119,13 @@ static void on_db_closed(void *arg)
 	on_closed(api);
 }
 
+static void on_lists_closed(void *arg)
+{
+	struct api *api = arg;
+	api->lists = NULL;
+	on_closed(api);
+}
+
 /* Everything at once: requests that wait for the database end because it fails them, and only then is the server
  * closed. */
 static void stop(struct api *api)
@@ -113,7 +133,7 @@ static void stop(struct api *api)
 	if (api->stopping)
 		return;
 	api->stopping = true;
-	api->closing = 2;
+	api->closing = 3;
 	timer_stop(&api->grace_timer);
 	timer_stop(&api->ready_timer);
 	waiters_drain(api->waiters);
@@ -126,6 +146,7 @@ static void stop(struct api *api)
 	struct http_server *server = take(&api->server);
 	http_server_free(server, on_closed, api);
 	db_free(api->db, on_db_closed, api);
+	db_free(api->lists, on_lists_closed, api);
 }
 
 static void on_drained(void *arg)
@@ -192,6 +213,11 @@ static bool open_database(struct api *api)
 	if (!api->db)
 		return false;
 	db_on_change(api->db, on_db_change, api);
+	struct db_cfg lists = cfg;
+	lists.connections = LIST_CONNECTIONS;
+	lists.depth = 1;
+	api->lists = db_new(&api->loop, &lists);
+	assert(api->lists);
 	bool has_direct = c->database_listen_url[0] != '\0';
 	if (c->queue_notify && (has_direct || !c->database_pooler)) {
 		if (has_direct)

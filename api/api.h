@@ -22,6 +22,7 @@ struct waiters;
 struct api {
 	struct loop loop;
 	struct db *db;                /* NULL: closed, the process ends */
+	struct db *lists;             /* connections of their own for what may take long; NULL as db */
 	struct db_listener *listener; /* NULL: polling only */
 	struct http_server *server;
 	struct id id; /* of this process and boot */

@@ -2,6 +2,8 @@
 """States of the queue that a race or an outage leaves behind: whatever stands there is found and ends."""
 
 import signal
+import threading
+import time
 
 import psycopg2
 import pytest
@@ -90,3 +92,24 @@ def test_a_claim_that_is_answered_after_the_lease_starts_no_call(make_stack):
     frozen.wait_log("declared_dead")
     stack.wait_for(stack.submit("another")["id"])
     assert len(calls(stack, "late")) == 1
+
+
+def test_lists_that_take_long_do_not_hold_up_submissions(make_stack):
+    stack = make_stack(workers=0)
+    stack.http().get("/v1/batches")
+    lock = psycopg2.connect(stack.db)
+    lock.cursor().execute("lock table batch in access exclusive mode")
+    lists = [threading.Thread(target=stack.http().get, args=("/v1/batches",)) for _ in range(20)]
+    for thread in lists:
+        thread.start()
+    try:
+        wait_until(lambda: stack.sql("select count(*) from pg_locks where not granted")[0][0] >= 2, 10, "lists that wait")
+        began = time.monotonic()
+        for _ in range(6):
+            stack.submit("goes on")
+        assert time.monotonic() - began < 5
+    finally:
+        lock.rollback()
+        lock.close()
+        for thread in lists:
+            thread.join()
