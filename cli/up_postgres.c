@@ -388,7 +388,7 @@ static int choose_sockets(struct up_postgres *p, struct err *err)
 
 int64_t up_postgres_shared_mb(int64_t memory_mb)
 {
-	return MAX(MIN(memory_mb / 8, 256), 16);
+	return MAX(MIN(memory_mb / 8, 2048), 16);
 }
 
 static int add_percent(struct buf *b, const char *z)

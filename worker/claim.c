@@ -234,11 +234,16 @@ static void send_strays(struct claimer *c, int wanted)
 
 /* --- when to do what --- */
 
-/* Slots that may be filled now; 0 when the worker must not claim. */
+/*
+ * Slots that may be filled now; 0 when the worker must not claim. Jobs whose call is over and whose outcome is being
+ * written call nobody: up to a tenth of the slots goes on without them, so that the provider is not left waiting for
+ * the disk.
+ */
 static int free_slots(const struct claimer *c)
 {
 	const struct worker *w = c->worker;
 	int64_t slots = conf_now()->worker_slots;
+	slots += MIN(slots / 10, (int64_t)recorder_waiting(w->recorder));
 	if (w->state != WORKER_LIVE || !leases_are_good(w->leases) || !db_is_up(w->db))
 		return 0;
 	return slots > (int64_t)w->jobs.n ? (int)(slots - (int64_t)w->jobs.n) : 0;

@@ -318,7 +318,9 @@ def claim(report):
             small_rates.append(jobs / seconds)
         big = stack.other_database("big")
         tool("floor", big, "fill", 2000000, 200)
-        stack.psql("vacuum analyze ready", big)
+        # What follows the filling of any table (autovacuum, the checkpoint) is not part of the claim.
+        stack.psql("vacuum analyze", big)
+        stack.psql("checkpoint", big)
         for _ in range(ROUNDS):
             big_rates.append(tool("floor", big, "claim", 8)["per_s"])
         for _ in range(ROUNDS):

@@ -121,7 +121,7 @@ static void test_up_postgres_memory_follows_the_machine(void **state)
 	assert_int_equal(up_postgres_shared_mb(64), 16);
 	assert_int_equal(up_postgres_shared_mb(1024), 128);
 	assert_int_equal(up_postgres_shared_mb(2048), 256);
-	assert_int_equal(up_postgres_shared_mb(1 << 20), 256);
+	assert_int_equal(up_postgres_shared_mb(1 << 20), 2048);
 }
 
 int main(void)
