@@ -181,7 +181,7 @@ def test_a_deadline_ends_running_waiting_and_parked_jobs(make_stack):
     script(stack, limited={"error_status": 429, "retry_after": 30})
     hopeless = stack.submit(route="limited", expires_at=in_seconds(stack, 10))
     done = stack.wait_for(hopeless["id"], "failed")
-    assert done["error"]["code"] == "provider_rate_limit", "the wait would pass its deadline"
+    assert done["error"]["code"] == "quota_exhausted", "the wait would pass its deadline"
     parked = stack.submit(run_at=in_seconds(stack, 60), expires_at=in_seconds(stack, 61))
     stack.sql("update parked set expires_at = now()")
     stack.wait_for(parked["id"], "expired")
