@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the worker does after an upstream call: pure. The table in judge.c has a row per class (provider-facts: the decision table), and the rules here turn it,
+ * What the worker does after an upstream call: pure. The table in judge.c has a row per class of failure, and the rules here turn it,
  * the hint of the provider and what is left to the job into one decision.
  */
 #ifndef MR_WORKER_JUDGE_H
