@@ -187,14 +187,6 @@ static struct db_query *add_query(struct batch_draft *d, const struct db_stmt *s
 	return q;
 }
 
-static void arg_text(struct db_args *a, struct str s)
-{
-	if (s.p)
-		db_arg_text(a, s);
-	else
-		db_arg_null(a);
-}
-
 static void begin(struct batch_draft *d)
 {
 	d->id = id_make(d->key.p ? id_bucket_of_key(d->tenant_id, d->key) : -1);
@@ -206,10 +198,10 @@ static void begin(struct batch_draft *d)
 	db_arg_id(a, d->id);
 	db_arg_i64(a, d->tenant_id);
 	db_arg_i32(a, d->total);
-	arg_text(a, d->error_count > 0 ? buf_str(&errors) : (struct str){ 0 });
+	db_arg_text_or_null(a, d->error_count > 0 ? buf_str(&errors) : (struct str){ 0 });
 	db_arg_i32(a, d->error_count);
-	arg_text(a, d->webhook_url);
-	arg_text(a, d->key);
+	db_arg_text_or_null(a, d->webhook_url);
+	db_arg_text_or_null(a, d->key);
 	if (d->key.p)
 		db_arg_bytea(a, (struct str){ (const char *)d->fingerprint, sizeof(d->fingerprint) });
 	else
@@ -229,22 +221,6 @@ static void note_pair(struct batch_draft *d, int lane, int priority)
 		d->pairs[d->npairs++] = (struct draft_pair){ lane, priority };
 }
 
-static void add_text(struct db_array *a, struct str s)
-{
-	if (s.p)
-		db_array_text(a, s);
-	else
-		db_array_null(a);
-}
-
-static void add_time(struct db_array *a, int64_t us)
-{
-	if (us)
-		db_array_time(a, us);
-	else
-		db_array_null(a);
-}
-
 static void add_line(struct batch_draft *d, struct db_array *c, const struct submission *s)
 {
 	int lane = lane_ids_get(d->api->lane_ids, s->lane);
@@ -258,11 +234,11 @@ static void add_line(struct batch_draft *d, struct db_array *c, const struct sub
 	db_array_i16(&c[3], (int16_t)s->priority);
 	db_array_i32(&c[4], lane);
 	db_array_text(&c[5], s->route);
-	add_text(&c[6], s->user);
-	add_text(&c[7], s->metadata);
-	add_time(&c[8], s->run_at_us);
-	add_time(&c[9], s->expires_at_us);
-	add_text(&c[10], s->webhook_url);
+	db_array_text_or_null(&c[6], s->user);
+	db_array_text_or_null(&c[7], s->metadata);
+	db_array_time_or_null(&c[8], s->run_at_us);
+	db_array_time_or_null(&c[9], s->expires_at_us);
+	db_array_text_or_null(&c[10], s->webhook_url);
 	db_array_text(&c[11], s->body);
 	db_array_i64(&c[12], pass);
 	db_array_i64(&c[13], floor);

@@ -298,22 +298,6 @@ static int by_bucket_and_key(const void *a, const void *b)
 	return memcmp(x->id.b, y->id.b, sizeof(x->id.b));
 }
 
-static void add_text(struct db_array *a, struct str s)
-{
-	if (s.p)
-		db_array_text(a, s);
-	else
-		db_array_null(a);
-}
-
-static void add_time(struct db_array *a, int64_t us)
-{
-	if (us)
-		db_array_time(a, us);
-	else
-		db_array_null(a);
-}
-
 static void add_row(struct db_array *c, const struct intake_job *j)
 {
 	const struct submission *s = j->submission;
@@ -324,13 +308,13 @@ static void add_row(struct db_array *c, const struct intake_job *j)
 	db_array_i16(&c[4], (int16_t)s->priority);
 	db_array_i32(&c[5], j->lane);
 	db_array_text(&c[6], s->route);
-	add_text(&c[7], s->user);
-	add_text(&c[8], s->metadata);
-	add_time(&c[9], s->run_at_us);
-	add_time(&c[10], s->expires_at_us);
-	add_text(&c[11], s->webhook_url);
+	db_array_text_or_null(&c[7], s->user);
+	db_array_text_or_null(&c[8], s->metadata);
+	db_array_time_or_null(&c[9], s->run_at_us);
+	db_array_time_or_null(&c[10], s->expires_at_us);
+	db_array_text_or_null(&c[11], s->webhook_url);
 	db_array_text(&c[12], s->body);
-	add_text(&c[13], j->key);
+	db_array_text_or_null(&c[13], j->key);
 	if (j->key.p)
 		db_array_text(&c[14], (struct str){ (const char *)j->fingerprint, sizeof(j->fingerprint) });
 	else

@@ -98,14 +98,6 @@ static int read_filters(struct request *q, struct filter *f)
 	return 0;
 }
 
-static void arg_text(struct db_args *a, struct str s)
-{
-	if (s.p)
-		db_arg_text(a, s);
-	else
-		db_arg_null(a);
-}
-
 static void arg_time(struct db_args *a, int64_t us)
 {
 	if (us)
@@ -134,8 +126,8 @@ static void filter_args(struct request *q, const struct filter *f)
 	else
 		db_arg_null(a);
 	arg_id(a, f->batch_id);
-	arg_text(a, f->route);
-	arg_text(a, f->user);
+	db_arg_text_or_null(a, f->route);
+	db_arg_text_or_null(a, f->user);
 	arg_time(a, f->after_us);
 	arg_time(a, f->before_us);
 	db_arg_array(a, &f->keys);

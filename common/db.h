@@ -74,6 +74,7 @@ void db_arg_bytea(struct db_args *a, struct str v);
 void db_arg_id(struct db_args *a, struct id v);
 void db_arg_time(struct db_args *a, int64_t wall_us); /* timestamptz */
 void db_arg_null(struct db_args *a);
+void db_arg_text_or_null(struct db_args *a, struct str v); /* NULL when v.p is NULL */
 
 /* One column of a multi-row statement: an array parameter. */
 enum db_type { DB_BOOL = 16, DB_BYTEA = 17, DB_INT8 = 20, DB_INT2 = 21, DB_INT4 = 23, DB_TEXT = 25, DB_TIME = 1184, DB_UUID = 2950 }; /* pg_type oids */
@@ -94,6 +95,8 @@ void db_array_text(struct db_array *a, struct str v); /* also for bytea */
 void db_array_id(struct db_array *a, struct id v);
 void db_array_time(struct db_array *a, int64_t wall_us);
 void db_array_null(struct db_array *a);
+void db_array_text_or_null(struct db_array *a, struct str v);     /* NULL when v.p is NULL */
+void db_array_time_or_null(struct db_array *a, int64_t wall_us); /* NULL when 0: no time of ours is 1970 */
 void db_arg_array(struct db_args *a, const struct db_array *array);
 
 /* Private: what a db_query and a db_tx have in common, that is, what stands before one Sync. */

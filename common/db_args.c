@@ -98,6 +98,14 @@ void db_arg_null(struct db_args *a)
 	arg_next(a, -1);
 }
 
+void db_arg_text_or_null(struct db_args *a, struct str v)
+{
+	if (v.p)
+		db_arg_text(a, v);
+	else
+		db_arg_null(a);
+}
+
 /* --- arrays --- */
 
 void db_array_init(struct db_array *a, enum db_type type, size_t max_bytes)
@@ -169,6 +177,22 @@ void db_array_null(struct db_array *a)
 	a->n++;
 	a->has_null = true;
 	put_i32(&a->b, -1);
+}
+
+void db_array_text_or_null(struct db_array *a, struct str v)
+{
+	if (v.p)
+		db_array_text(a, v);
+	else
+		db_array_null(a);
+}
+
+void db_array_time_or_null(struct db_array *a, int64_t wall_us)
+{
+	if (wall_us)
+		db_array_time(a, wall_us);
+	else
+		db_array_null(a);
 }
 
 void db_arg_array(struct db_args *a, const struct db_array *array)

@@ -36,14 +36,6 @@ void columns_done(struct columns *c)
 		db_array_done(&c->attempt[i]);
 }
 
-static void text_or_null(struct db_array *a, struct str s)
-{
-	if (s.p)
-		db_array_text(a, s);
-	else
-		db_array_null(a);
-}
-
 static void i64_or_null(struct db_array *a, int64_t v)
 {
 	if (v >= 0)
@@ -85,7 +77,7 @@ static void add_attempt(struct db_array *a, const struct job *j, const struct at
 	i32_or_null(&a[7], t->total_ms);
 	i16_or_null(&a[8], t->http_status);
 	db_array_text(&a[9], str_from(t->code));
-	text_or_null(&a[10], t->message);
+	db_array_text_or_null(&a[10], t->message);
 	db_array_i64(&a[11], t->usage.input);
 	db_array_i64(&a[12], t->usage.cached_input);
 	db_array_i64(&a[13], t->usage.output);
@@ -94,7 +86,7 @@ static void add_attempt(struct db_array *a, const struct job *j, const struct at
 	i64_or_null(&a[16], t->price.cached_input);
 	i64_or_null(&a[17], t->price.output);
 	db_array_i16(&a[18], (int16_t)t->flags);
-	text_or_null(&a[19], t->next);
+	db_array_text_or_null(&a[19], t->next);
 }
 
 static void add_end(struct db_array *a, const struct job *j)
@@ -103,9 +95,9 @@ static void add_end(struct db_array *a, const struct job *j)
 	key(a, j);
 	db_array_i16(&a[3], (int16_t)e->status);
 	db_array_i16(&a[4], (int16_t)e->level);
-	text_or_null(&a[5], e->target);
-	text_or_null(&a[6], str_from(e->error_code));
-	text_or_null(&a[7], e->error_message);
+	db_array_text_or_null(&a[5], e->target);
+	db_array_text_or_null(&a[6], str_from(e->error_code));
+	db_array_text_or_null(&a[7], e->error_message);
 	i16_or_null(&a[8], e->error_status);
 	db_array_i16(&a[9], (int16_t)j->attempts);
 	db_array_i64(&a[10], e->usage.input);
@@ -113,12 +105,12 @@ static void add_end(struct db_array *a, const struct job *j)
 	db_array_i64(&a[12], e->usage.output);
 	i64_or_null(&a[13], e->cost_nanousd);
 	db_array_i16(&a[14], (int16_t)e->flags);
-	text_or_null(&a[15], e->result);
+	db_array_text_or_null(&a[15], e->result);
 	if (id_is_zero(j->batch_id))
 		db_array_null(&a[16]);
 	else
 		db_array_id(&a[16], j->batch_id);
-	text_or_null(&a[17], j->webhook_url);
+	db_array_text_or_null(&a[17], j->webhook_url);
 }
 
 static void add_give_back(struct db_array *a, const struct record_op *e)
