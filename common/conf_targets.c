@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "common/conf_private.h"
 #include "common/nearest.h"
+#include "common/provider_record.h"
 
 #define NAME_MAX_BYTES    200
 #define PRICE_MAX_NANOUSD (INT64_C(1000000) * 1000000000)
@@ -174,6 +175,7 @@ static void read_price(struct conf_reader *r, const struct conf_path *at, json_t
 	static const struct member members[] = {
 		{ "input", read_usd, offsetof(struct conf_price, input) },
 		{ "cached_input", read_usd, offsetof(struct conf_price, cached_input) },
+		{ "cache_write", read_usd, offsetof(struct conf_price, cache_write) },
 		{ "output", read_usd, offsetof(struct conf_price, output) },
 	};
 	read_members(r, at, v, members, ARRAY_LEN(members), target);
@@ -209,12 +211,15 @@ static void read_target(struct conf_reader *r, const struct conf_path *at, json_
 		{ "timeout", read_timeouts, offsetof(struct conf_target, timeouts) },
 		{ "stream", read_flag, offsetof(struct conf_target, stream) },
 	};
-	*t = (struct conf_target){ .price = { -1, -1, -1 }, .stream = true };
+	*t = (struct conf_target){ .price = { -1, -1, -1, -1 }, .stream = true, .record = &provider_records[0] };
 	t->name = arena_str(&r->c->arena, at->key);
 	read_members(r, at, v, members, ARRAY_LEN(members), t);
 	if (!json_is_object(v))
 		return;
 	need(r, at, "provider", t->provider.n > 0);
+	const struct provider_record *record = provider_record_find(t->provider);
+	if (record)
+		t->record = record;
 	need(r, at, "base_url", t->base_url.n > 0);
 	if (!any_model)
 		need(r, at, "model", t->model.n > 0);

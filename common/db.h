@@ -58,7 +58,7 @@ size_t db_waiting(const struct db *db); /* queries not yet sent */
 void db_on_change(struct db *db, void (*fn)(void *arg, bool up), void *arg);
 
 /* --- parameters --- */
-#define DB_ARGS_MAX 48
+#define DB_ARGS_MAX 64
 struct db_args {
 	struct buf b;                 /* the bytes of all parameters */
 	uint32_t at[DB_ARGS_MAX];     /* offset of each */

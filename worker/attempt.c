@@ -11,6 +11,7 @@
 
 #include "common/clock.h"
 #include "common/metrics.h"
+#include "common/provider_record.h"
 #include "worker/cost.h"
 #include "worker/worker.h"
 
@@ -77,7 +78,7 @@ static void count_usage(struct attempt *a, int rc)
 	const struct provider_result *r = &a->result;
 	row->price = a->target->price;
 	if (r->usage_known) {
-		row->usage = (struct usage){ r->input, r->cached_input, r->output };
+		row->usage = (struct usage){ r->usage.input, r->usage.cached_input, r->usage.cache_write, r->usage.output, r->usage.reasoning };
 	} else if (r->class == ERR_OK || ((rc < 0 || r->class == ERR_STREAM_CUT) && !was_never_sent(a, rc))) {
 		row->flags |= FLAG_ESTIMATED;
 		row->usage.input = cost_tokens_of_bytes(a->request_bytes);
@@ -198,16 +199,19 @@ int attempt_start(struct attempt *a, struct job *j, const struct conf_target *ta
 {
 	struct worker *w = j->worker;
 	uint64_t now = loop_now_ms(w->loop);
-	*a = (struct attempt){ .job = j, .target = target, .provider = provider_find(target->provider) };
+	*a = (struct attempt){
+		.job = j, .target = target, .provider = provider_find(str_from(target->record->adapter)), .ask = { target, (int)j->kind, request, 0 },
+	};
 	if (!a->provider)
 		return err_set(err, ERR_INTERNAL, "no adapter for provider " STR_FMT, STR_ARG(target->provider));
-	int rc = a->provider->make(target, (int)j->kind, request, &j->arena, &a->request, err);
+	int rc = a->provider->make(&a->ask, &j->arena, &a->request, err);
 	if (rc < 0)
 		return rc;
 	a->request_bytes = (int64_t)a->request.body.n;
 	int64_t asked = json_i64(request, "max_completion_tokens", json_i64(request, "max_tokens", 0));
 	a->asked_output = asked > 0 ? asked : j->kind == JOB_CHAT ? COST_OUTPUT_GUESS : 0;
-	a->call = a->provider->start(target, (int)j->kind, a->request.streamed, (size_t)conf_now()->limits_result_bytes, &j->arena);
+	a->call = a->provider->start(&a->ask, a->request.streamed, (size_t)conf_now()->limits_result_bytes, (struct provider_sink){ 0 }, &j->arena);
+	a->ask.request = NULL; /* borrowed for the start only */
 	a->row = arena_new(&j->arena, struct attempt_row);
 	a->row->number = number;
 	a->row->target = target->name;

@@ -15,6 +15,7 @@ struct attempt {
 	struct job *job;
 	const struct conf_target *target;
 	const struct provider *provider;
+	struct provider_ask ask;
 	struct provider_request request;
 	struct provider_call *call;
 	struct http_call http;

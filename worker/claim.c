@@ -45,7 +45,7 @@ struct claimer {
 
 /* Columns of claim.sql. */
 enum { C_BUCKET, C_ID, C_TOKEN, C_TENANT, C_EXPIRES, C_CLAIMED, C_PASS, C_ATTEMPTS, C_INTERRUPTIONS, C_KIND, C_FORM, C_MAX_ATTEMPTS, C_ROUTE,
-       C_BATCH, C_WEBHOOK, C_BODY, C_CREATED, C_LANE, C_PRIORITY };
+       C_BATCH, C_WEBHOOK, C_BODY, C_CREATED, C_LANE, C_PRIORITY, C_FLAGS, C_FOLLOWED, C_KEY_PREFIX, C_USER, C_METADATA };
 
 static void on_deadline(struct timer *t)
 {
@@ -82,6 +82,11 @@ static struct job *job_from_row(struct worker *w, const struct db_query *q, int 
 	j->webhook_url = copy_or_null(&j->arena, q, row, C_WEBHOOK);
 	j->body = copy_or_null(&j->arena, q, row, C_BODY);
 	j->created_us = db_get_time(q, row, C_CREATED);
+	j->flags = (int)db_get_int(q, row, C_FLAGS);
+	j->followed = db_get_bool(q, row, C_FOLLOWED);
+	j->key_prefix = copy_or_null(&j->arena, q, row, C_KEY_PREFIX);
+	j->user = copy_or_null(&j->arena, q, row, C_USER);
+	j->metadata = copy_or_null(&j->arena, q, row, C_METADATA);
 	list_init(&j->unwritten);
 
 	/* The database's clock decides: only the distance between its two times is used here. */

@@ -16,10 +16,10 @@ static bool add(__int128 *sum, int64_t tokens, int64_t price)
 
 int64_t cost_of(const struct usage *u, const struct conf_price *p)
 {
-	int64_t cached = MIN(MAX(u->cached_input, 0), MAX(u->input, 0));
+	int64_t input = MAX(u->input, 0), cached = MIN(MAX(u->cached_input, 0), input), written = MIN(MAX(u->cache_write, 0), input - cached);
 	__int128 sum = 0;
-	if (!add(&sum, u->input - cached, p->input) || !add(&sum, cached, p->cached_input >= 0 ? p->cached_input : p->input) ||
-	    !add(&sum, u->output, p->output))
+	if (!add(&sum, input - cached - written, p->input) || !add(&sum, cached, p->cached_input >= 0 ? p->cached_input : p->input) ||
+	    !add(&sum, written, p->cache_write >= 0 ? p->cache_write : p->input) || !add(&sum, u->output, p->output))
 		return -1;
 	sum = (sum + MILLION / 2) / MILLION;
 	return sum > INT64_MAX ? INT64_MAX : (int64_t)sum;

@@ -160,7 +160,9 @@ static void keep_row(struct job *j)
 	j->end.error_status = row->http_status;
 	j->end.usage.input += row->usage.input;
 	j->end.usage.cached_input += row->usage.cached_input;
+	j->end.usage.cache_write += row->usage.cache_write;
 	j->end.usage.output += row->usage.output;
+	j->end.usage.reasoning += row->usage.reasoning;
 	j->end.cost_nanousd = cost_add(j->end.cost_nanousd, row->cost_nanousd);
 	j->end.flags |= row->flags & FLAG_ESTIMATED;
 }

@@ -13,19 +13,26 @@
 #include "common/json.h"
 #include "common/loop.h"
 
-struct worker;
+struct cache_write;
 struct execution;
+struct live;
+struct worker;
 
 enum job_kind { JOB_CHAT, JOB_EMBEDDINGS };
 enum job_status { JOB_SCHEDULED, JOB_QUEUED, JOB_RUNNING, JOB_SUCCEEDED, JOB_FAILED, JOB_CANCELED, JOB_EXPIRED }; /* as in outcome.status */
 enum served_level { LEVEL_PRIMARY, LEVEL_FALLBACK, LEVEL_CACHE, LEVEL_SEMANTIC_CACHE, LEVEL_STALE_CACHE, LEVEL_SIMPLE_MODEL, LEVEL_STATIC };
-enum park_reason { PARK_SCHEDULED, PARK_RETRY, PARK_RATE_LIMIT, PARK_UNAVAILABLE }; /* as in parked.reason */
+enum park_reason { PARK_SCHEDULED, PARK_RETRY, PARK_RATE_LIMIT, PARK_UNAVAILABLE, PARK_SHARED }; /* as in parked.reason */
 
 #define FLAG_ESTIMATED 1 /* usage is estimated */
 #define FLAG_PARTIAL   2 /* the answer is partial */
 
+#define FLAG_SHARED    4 /* an identical job's answer, which was being made when this one came */
+
+#define JOB_ACCEPTS_PARTIAL 1 /* job.flags */
+
 struct usage {
-	int64_t input, cached_input, output; /* tokens; cached is part of input */
+	int64_t input, cached_input, cache_write; /* tokens; cached and written are parts of input */
+	int64_t output, reasoning;                /* reasoning is part of output */
 };
 
 /* One upstream call, as it will stand in table attempt. Lives in the job's arena. */
@@ -44,6 +51,7 @@ struct attempt_row {
 	struct conf_price price; /* pinned; -1: unknown */
 	int flags;
 	struct str next;         /* p NULL: none */
+	struct str choice;       /* JSON: why this target; p NULL: there was one only */
 };
 
 /* How a job ends. */
@@ -58,6 +66,7 @@ struct job_end {
 	int64_t cost_nanousd;     /* -1: unknown */
 	int flags;
 	struct str result;        /* JSON text; p NULL: none */
+	struct cache_write *cache; /* to be kept for identical requests; NULL: not */
 };
 
 struct job {
@@ -74,7 +83,10 @@ struct job {
 	int attempts;            /* upstream calls that count, over all leases */
 	int interruptions, max_attempts;
 	enum job_kind kind;
-	int form;
+	int form, flags;
+	bool followed;           /* somebody follows its text: live.c writes chunks */
+	struct live *live;       /* what was written of it; NULL: nothing yet */
+	struct str key_prefix, user, metadata; /* who sent it; metadata is a JSON object; p NULL: none */
 	struct id batch_id;      /* zero: none */
 	struct str route;
 	struct str webhook_url;  /* p NULL: none */

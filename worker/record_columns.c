@@ -5,16 +5,21 @@
  */
 #include "worker/record_columns.h"
 
-#define COLUMN_MAX ((size_t)1 << 30)
+#include "worker/cache.h"
+
+#define COLUMN_MAX    ((size_t)1 << 30)
+#define CACHE_COLUMNS 5
 
 static const enum db_type attempt_types[ATTEMPT_COLUMNS] = {
 	DB_INT4, DB_UUID, DB_INT8, DB_INT2, DB_TEXT, DB_TIME, DB_INT4, DB_INT4, DB_INT2, DB_TEXT,
 	DB_TEXT, DB_INT8, DB_INT8, DB_INT8, DB_INT8, DB_INT8, DB_INT8, DB_INT8, DB_INT2, DB_TEXT,
+	DB_INT8, DB_INT8, DB_INT8, DB_TEXT,
 };
 
 static const enum db_type end_types[JOB_COLUMNS] = {
 	DB_INT4, DB_UUID, DB_INT8, DB_INT2, DB_INT2, DB_TEXT, DB_TEXT, DB_TEXT, DB_INT2,
 	DB_INT2, DB_INT8, DB_INT8, DB_INT8, DB_INT8, DB_INT2, DB_TEXT, DB_UUID, DB_TEXT,
+	DB_INT8, DB_INT8, DB_BYTEA, DB_TEXT, DB_TEXT, DB_INT8, DB_INT8,
 };
 
 static const enum db_type give_back_types[] = { DB_INT4, DB_UUID, DB_INT8, DB_INT2, DB_INT2, DB_INT8, DB_INT2 };
@@ -87,6 +92,25 @@ static void add_attempt(struct db_array *a, const struct job *j, const struct at
 	i64_or_null(&a[17], t->price.output);
 	db_array_i16(&a[18], (int16_t)t->flags);
 	db_array_text_or_null(&a[19], t->next);
+	db_array_i64(&a[20], t->usage.cache_write);
+	db_array_i64(&a[21], t->usage.reasoning);
+	i64_or_null(&a[22], t->price.cache_write);
+	db_array_text_or_null(&a[23], t->choice);
+}
+
+/* A leader's answer for identical requests. */
+static void add_cache(struct db_array *a, const struct cache_write *c)
+{
+	if (!c) {
+		for (size_t i = 0; i < CACHE_COLUMNS; i++)
+			db_array_null(&a[i]);
+		return;
+	}
+	db_array_text(&a[0], (struct str){ (const char *)c->key, sizeof c->key });
+	db_array_text(&a[1], c->namespace);
+	db_array_text(&a[2], c->route);
+	db_array_i64(&a[3], c->ttl_ms);
+	db_array_i64(&a[4], c->stale_ms);
 }
 
 static void add_end(struct db_array *a, const struct job *j)
@@ -111,6 +135,9 @@ static void add_end(struct db_array *a, const struct job *j)
 	else
 		db_array_id(&a[16], j->batch_id);
 	db_array_text_or_null(&a[17], j->webhook_url);
+	db_array_i64(&a[18], e->usage.cache_write);
+	db_array_i64(&a[19], e->usage.reasoning);
+	add_cache(&a[20], e->cache);
 }
 
 static void add_give_back(struct db_array *a, const struct record_op *e)

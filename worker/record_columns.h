@@ -6,8 +6,8 @@
 #include "common/db.h"
 #include "worker/record.h"
 
-#define ATTEMPT_COLUMNS 20
-#define JOB_COLUMNS     18
+#define ATTEMPT_COLUMNS 24
+#define JOB_COLUMNS     25
 
 struct columns {
 	struct db_array job[JOB_COLUMNS];         /* reused from statement to statement */

@@ -17,6 +17,7 @@
 #include "common/metrics.h"
 #include "sql_worker.h"
 #include "worker/providers/classify.h"
+#include "worker/providers/hints.h"
 #include "worker/webhook_columns.h"
 #include "worker/webhook_message.h"
 

@@ -7,7 +7,9 @@
  *   lanes.c        what waits where, and from which virtual time on to claim
  *   claim.c        takes jobs when there are slots for them
  *   execution.c    what happens to a claimed job, step by step
- *   attempt.c      one upstream call
+ *   routing.c      which target is called; targets.c what is known of each (breaker, keys, latency); limiter.c the fleet's limits
+ *   cache.c        answers to identical requests; ladder.c what is served when no target can
+ *   attempt.c      one upstream call; live.c its text for those who follow it
  *   record.c       the group-commit writer of outcomes, attempts and jobs given back
  *   upkeep.c       promotes parked jobs, rescues, expires, folds batches, keeps partitions
  *   webhook.c      deliveries
@@ -23,11 +25,16 @@
 #include "common/loop.h"
 #include "common/netguard.h"
 
+struct cache;
 struct claimer;
 struct lanes;
-struct notifier;
 struct leases;
+struct limiter;
+struct lives;
+struct notifier;
 struct recorder;
+struct targets;
+struct tenants;
 struct upkeep;
 struct webhooks;
 
@@ -49,6 +56,11 @@ struct worker {
 	struct notifier *notifier;
 	struct recorder *recorder;
 	struct upkeep *upkeep;
+	struct cache *cache;
+	struct limiter *limiter;
+	struct lives *lives;
+	struct targets *targets;
+	struct tenants *tenants;
 	struct webhooks *webhooks;
 	uint64_t finished;            /* jobs that ended here since the start */
 };

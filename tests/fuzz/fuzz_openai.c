@@ -27,7 +27,7 @@ static void fuzz_openai_check(bool ok)
 
 static void fuzz_openai_look(const struct provider_result *r, int status)
 {
-	fuzz_openai_check(r->input >= 0 && r->output >= 0 && r->cached_input >= 0 && r->cached_input <= r->input && r->output_bytes >= 0);
+	fuzz_openai_check(r->usage.input >= 0 && r->usage.output >= 0 && r->usage.cached_input >= 0 && r->usage.cached_input <= r->usage.input && r->output_bytes >= 0);
 	fuzz_openai_check(r->message.n <= 500 && str_is_utf8(r->message) && r->retry_after_ms == -1);
 	fuzz_openai_check((int)r->class >= 0 && r->class < ERR_COUNT && !(status >= 400 && r->class == ERR_OK));
 	if (r->class != ERR_OK)
@@ -48,7 +48,7 @@ static void fuzz_openai_run(uint8_t how, struct str in, size_t step, struct buf 
 	bool token = false;
 	int rc = 0, status = how & 1 ? 400 : 200;
 	arena_init(&a, (size_t)64 << 20);
-	struct provider_call *c = p->start(&target, how & 4 ? 1 : 0, how & 2, FUZZ_OPENAI_MAX, &a);
+	struct provider_call *c = p->start(&(struct provider_ask){ &target, how & 4 ? 1 : 0, NULL, 0 }, how & 2, FUZZ_OPENAI_MAX, (struct provider_sink){ NULL, NULL }, &a);
 	p->answer_head(c, status, head, 1);
 	while (rc == 0 && in.n) {
 		size_t n = step ? MIN(step, in.n) : in.n;
@@ -61,7 +61,7 @@ static void fuzz_openai_run(uint8_t how, struct str in, size_t step, struct buf 
 	}
 	p->answer_end(c, rc, 0, &r);
 	fuzz_openai_look(&r, status);
-	buf_printf(note, "%d %lld %lld %lld %d ", (int)r.class, (long long)r.input, (long long)r.output, (long long)r.output_bytes, r.has_partial);
+	buf_printf(note, "%d %lld %lld %lld %d ", (int)r.class, (long long)r.usage.input, (long long)r.usage.output, (long long)r.output_bytes, r.has_partial);
 	buf_add_str(note, r.message);
 	buf_add_str(note, r.finish_reason);
 	buf_add_str(note, buf_str(&r.result));

@@ -5,6 +5,7 @@
  */
 #include "common/clock.h"
 #include "worker/providers/classify.h"
+#include "worker/providers/hints.h"
 
 #define YEAR_MS ((int64_t)365 * 24 * 3600 * 1000)
 

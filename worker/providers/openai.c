@@ -10,9 +10,9 @@
 
 #include "common/conf.h"
 #include "worker/providers/classify.h"
+#include "worker/providers/hints.h"
 
 #define MESSAGE_MAX 500
-#define KIND_EMBEDDINGS 1 /* enum job_kind */
 
 struct provider_call {
 	struct arena *arena;
@@ -31,7 +31,7 @@ struct provider_call {
 
 static bool can_stream(const struct conf_target *t, int kind, const json_t *request)
 {
-	return t->stream && kind != KIND_EMBEDDINGS && json_i64(request, "n", 1) <= 1 && !json_is_true(json_get(request, "logprobs")) &&
+	return t->stream && kind != PROVIDER_EMBEDDINGS && json_i64(request, "n", 1) <= 1 && !json_is_true(json_get(request, "logprobs")) &&
 	       !json_get(request, "modalities") && !json_get(request, "audio");
 }
 
@@ -58,13 +58,16 @@ static int write_body(const struct conf_target *t, const json_t *request, bool s
 	return rc;
 }
 
-static int make(const struct conf_target *t, int kind, const json_t *request, struct arena *a, struct provider_request *ret, struct err *err)
+static int make(const struct provider_ask *ask, struct arena *a, struct provider_request *ret, struct err *err)
 {
+	const struct conf_target *t = ask->target;
+	const json_t *request = ask->request;
+	int kind = ask->kind;
 	bool has_key = t->api_key.n > 0;
 	size_t n = 0;
 	ret->streamed = can_stream(t, kind, request);
 	ret->method = "POST";
-	ret->url = arena_printf(a, STR_FMT "%s", STR_ARG(t->base_url), kind == KIND_EMBEDDINGS ? "/embeddings" : "/chat/completions").p;
+	ret->url = arena_printf(a, STR_FMT "%s", STR_ARG(t->base_url), kind == PROVIDER_EMBEDDINGS ? "/embeddings" : "/chat/completions").p;
 	ret->headers = arena_array(a, struct http_header, t->nheaders + 3);
 	ret->headers[n++] = (struct http_header){ STR("Content-Type"), STR("application/json") };
 	ret->headers[n++] = (struct http_header){ STR("Accept"), ret->streamed ? STR("text/event-stream") : STR("application/json") };
@@ -88,12 +91,12 @@ static void drop_call(void *ptr)
 	openai_stream_done(&c->stream);
 }
 
-static struct provider_call *start(const struct conf_target *t, int kind, bool streamed, size_t max_bytes, struct arena *a)
+static struct provider_call *start(const struct provider_ask *ask, bool streamed, size_t max_bytes, struct provider_sink sink, struct arena *a)
 {
 	struct provider_call *c = arena_new(a, struct provider_call);
-	(void)t;
+	(void)sink;
 	c->arena = a;
-	c->embeddings = kind == KIND_EMBEDDINGS;
+	c->embeddings = ask->kind == PROVIDER_EMBEDDINGS;
 	c->streamed = streamed;
 	c->retry_after_ms = c->should_retry = -1;
 	buf_init(&c->whole, max_bytes);
@@ -143,11 +146,11 @@ static void read_usage(struct provider_result *r, const json_t *usage)
 {
 	if (!json_is_object(usage) || !json_is_integer(json_get(usage, "prompt_tokens")))
 		return;
-	r->input = count_of(usage, "prompt_tokens");
-	r->output = count_of(usage, "completion_tokens");
-	r->cached_input = MIN(count_of(json_get(usage, "prompt_tokens_details"), "cached_tokens"), r->input);
+	r->usage.input = count_of(usage, "prompt_tokens");
+	r->usage.output = count_of(usage, "completion_tokens");
+	r->usage.cached_input = MIN(count_of(json_get(usage, "prompt_tokens_details"), "cached_tokens"), r->usage.input);
 	/* Some servers send zeros when they did not count. */
-	r->usage_known = r->input > 0 || r->output > 0;
+	r->usage_known = r->usage.input > 0 || r->usage.output > 0;
 }
 
 static void say_error(struct provider_call *c, struct provider_result *r, const json_t *body, int status)
@@ -267,11 +270,18 @@ static void answer_end(struct provider_call *c, int transport_rc, int64_t now_wa
 	drop_call(c); /* the arena may live through many more calls */
 }
 
+static const struct assembly *so_far(const struct provider_call *c)
+{
+	(void)c;
+	return NULL;
+}
+
 const struct provider provider_openai = {
 	.name = "openai",
 	.make = make,
 	.start = start,
 	.answer_head = answer_head,
 	.answer_data = answer_data,
+	.so_far = so_far,
 	.answer_end = answer_end,
 };

@@ -4,7 +4,7 @@
 -- The inner select is fenced by an array of ctids: otherwise the planner may lock more rows than the limit.
 -- The lane's floor comes back in each row: where claims may start from now on is the caller's business (worker/lanes.c).
 with again as materialized (
-	select bucket, job_id, token, tenant_id, expires_at, claimed_at, pass, lane, priority, attempts, interruptions, cancel_requested
+	select bucket, job_id, token, tenant_id, expires_at, claimed_at, pass, lane, priority, attempts, interruptions, cancel_requested, followed
 	from lease where worker_id = $5::uuid and claim_no = $6::int8
 ), alive as materialized (
 	select 1 as yes from worker where id = $5::uuid and state = 0 and beat_at > now() - $7::int8 * interval '1 millisecond'
@@ -18,10 +18,10 @@ with again as materialized (
 		for update skip locked))
 	returning *
 ), leased as (
-	insert into lease (pass, tenant_id, token, expires_at, worker_id, claim_no, bucket, lane, job_id, priority, attempts, interruptions)
-	select pass, tenant_id, token + 1, expires_at, $5::uuid, $6::int8, bucket, lane, job_id, priority, attempts, interruptions
+	insert into lease (pass, tenant_id, token, expires_at, worker_id, claim_no, bucket, lane, job_id, priority, attempts, interruptions, followed)
+	select pass, tenant_id, token + 1, expires_at, $5::uuid, $6::int8, bucket, lane, job_id, priority, attempts, interruptions, followed
 	from taken
-	returning bucket, job_id, token, tenant_id, expires_at, claimed_at, pass, lane, priority, attempts, interruptions, cancel_requested
+	returning bucket, job_id, token, tenant_id, expires_at, claimed_at, pass, lane, priority, attempts, interruptions, cancel_requested, followed
 ), mine as (
 	select * from leased
 	union all
@@ -29,7 +29,7 @@ with again as materialized (
 )
 select m.bucket, m.job_id, m.token, m.tenant_id, m.expires_at, m.claimed_at, m.pass, m.attempts, m.interruptions,
 	j.kind, j.form, j.max_attempts, j.route, j.batch_id, j.webhook_url, p.body, j.created_at,
-	m.lane, m.priority
+	m.lane, m.priority, j.flags, m.followed, j.key_prefix, j.user_ref, j.metadata
 from mine m
 join job j on j.bucket = m.bucket and j.id = m.job_id
 left join payload p on p.bucket = m.bucket and p.job_id = m.job_id

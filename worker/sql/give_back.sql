@@ -4,7 +4,7 @@
 -- sending, or its lease was lost: to the worker both mean that it is not its job any more.
 -- One whose cancel was asked for ends canceled instead: the mark on its lease would be lost.
 -- $1 bucket $2 job $3 token $4 attempts $5 interruptions $6 delay in ms (NULL: at once) $7 reason
--- attempts not yet written: $8 … $27 as $19 … $38 of record.
+-- attempts not yet written: $8 … $31 as $26 … $49 of record.
 with input as materialized (
 	select * from unnest($1::int4[], $2::uuid[], $3::int8[], $4::int2[], $5::int2[], $6::int8[], $7::int2[])
 		as n(bucket, job_id, token, attempts, interruptions, delay_ms, reason)
@@ -26,13 +26,17 @@ with input as materialized (
 	where g.delay_ms is not null and not g.cancel_requested
 ), tries as (
 	insert into attempt (bucket, job_id, token, tenant_id, number, target, started_at, first_token_ms, total_ms, http_status, code, message,
-		input_tokens, cached_input_tokens, output_tokens, cost_nanousd, price_input, price_cached_input, price_output, flags, next)
+		input_tokens, cached_input_tokens, output_tokens, cost_nanousd, price_input, price_cached_input, price_output, flags, next, cache_write_tokens,
+		reasoning_tokens, price_cache_write, choice)
 	select a.bucket, a.job_id, a.token, g.tenant_id, a.number, a.target, a.started_at, a.first_token_ms, a.total_ms, a.http_status, a.code, a.message,
-		a.input_tokens, a.cached_input_tokens, a.output_tokens, a.cost_nanousd, a.price_input, a.price_cached_input, a.price_output, a.flags, a.next
+		a.input_tokens, a.cached_input_tokens, a.output_tokens, a.cost_nanousd, a.price_input, a.price_cached_input, a.price_output, a.flags, a.next,
+		a.cache_write_tokens, a.reasoning_tokens, a.price_cache_write, a.choice
 	from unnest($8::int4[], $9::uuid[], $10::int8[], $11::int2[], $12::text[], $13::timestamptz[], $14::int4[], $15::int4[], $16::int2[], $17::text[],
-		$18::text[], $19::int8[], $20::int8[], $21::int8[], $22::int8[], $23::int8[], $24::int8[], $25::int8[], $26::int2[], $27::text[])
+		$18::text[], $19::int8[], $20::int8[], $21::int8[], $22::int8[], $23::int8[], $24::int8[], $25::int8[], $26::int2[], $27::text[],
+		$28::int8[], $29::int8[], $30::int8[], $31::text[])
 		as a(bucket, job_id, token, number, target, started_at, first_token_ms, total_ms, http_status, code, message, input_tokens,
-			cached_input_tokens, output_tokens, cost_nanousd, price_input, price_cached_input, price_output, flags, next)
+			cached_input_tokens, output_tokens, cost_nanousd, price_input, price_cached_input, price_output, flags, next, cache_write_tokens,
+			reasoning_tokens, price_cache_write, choice)
 	join gone g on g.bucket = a.bucket and g.job_id = a.job_id and g.token = a.token
 ), over as (
 	select g.*, j.batch_id, j.webhook_url from gone g join job j on j.bucket = g.bucket and j.id = g.job_id where g.cancel_requested

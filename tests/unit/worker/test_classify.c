@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "worker/providers/classify.h"
+#include "worker/providers/hints.h"
 
 static enum err_code classify_body(int status, const char *text)
 {

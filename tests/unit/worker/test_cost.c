@@ -17,19 +17,21 @@ static void test_cost_is_exact_and_rounded_once(void **state)
 		struct conf_price price;
 		int64_t cost;
 	} rows[] = {
-		{ { 0, 0, 0 }, { 150000000, 75000000, 600000000 }, 0 },
-		{ { 5, 0, 2 }, { 150000000, 75000000, 600000000 }, 1950 },
-		{ { 1000, 400, 0 }, { 150000000, 75000000, 600000000 }, 600 * 150 + 400 * 75 },
-		{ { 1000, 400, 0 }, { 150000000, UNKNOWN, UNKNOWN }, 150000 }, /* cached costs as input, output was not used */
-		{ { 1, 0, 0 }, { 499999, 0, 0 }, 0 },
-		{ { 1, 0, 0 }, { 500000, 0, 0 }, 1 },
-		{ { 1, 0, 1 }, { 250000, 0, 250000 }, 1 }, /* one rounding, not two */
-		{ { 1, 0, 1 }, { UNKNOWN, UNKNOWN, 1 }, UNKNOWN },
-		{ { 1, 0, 1 }, { 1, 1, UNKNOWN }, UNKNOWN },
-		{ { 0, 0, 7 }, { UNKNOWN, UNKNOWN, 1000000 }, 7 },
-		{ { 10, 99, 0 }, { 2000000, 1000000, 0 }, 10 }, /* more cached than there was */
-		{ { -5, -7, -9 }, { 1000000, 1000000, 1000000 }, 0 },
-		{ { INT64_MAX, 0, INT64_MAX }, { INT64_MAX, 0, INT64_MAX }, INT64_MAX },
+		{ { .input = 0, .cached_input = 0, .output = 0 }, { 150000000, 75000000, 600000000, UNKNOWN }, 0 },
+		{ { .input = 5, .cached_input = 0, .output = 2 }, { 150000000, 75000000, 600000000, UNKNOWN }, 1950 },
+		{ { .input = 1000, .cached_input = 400, .output = 0 }, { 150000000, 75000000, 600000000, UNKNOWN }, 600 * 150 + 400 * 75 },
+		{ { .input = 1000, .cached_input = 400, .output = 0 }, { 150000000, UNKNOWN, UNKNOWN, UNKNOWN }, 150000 }, /* cached costs as input, output was not used */
+		{ { .input = 1, .cached_input = 0, .output = 0 }, { 499999, 0, 0, UNKNOWN }, 0 },
+		{ { .input = 1, .cached_input = 0, .output = 0 }, { 500000, 0, 0, UNKNOWN }, 1 },
+		{ { .input = 1, .cached_input = 0, .output = 1 }, { 250000, 0, 250000, UNKNOWN }, 1 }, /* one rounding, not two */
+		{ { .input = 1, .cached_input = 0, .output = 1 }, { UNKNOWN, UNKNOWN, 1, UNKNOWN }, UNKNOWN },
+		{ { .input = 1, .cached_input = 0, .output = 1 }, { 1, 1, UNKNOWN, UNKNOWN }, UNKNOWN },
+		{ { .input = 0, .cached_input = 0, .output = 7 }, { UNKNOWN, UNKNOWN, 1000000, UNKNOWN }, 7 },
+		{ { .input = 10, .cached_input = 99, .output = 0 }, { 2000000, 1000000, 0, UNKNOWN }, 10 }, /* more cached than there was */
+		{ { .input = -5, .cached_input = -7, .output = -9 }, { 1000000, 1000000, 1000000, UNKNOWN }, 0 },
+		{ { .input = 100, .cached_input = 20, .cache_write = 30 }, { 1000000, 100000, 0, 1250000 }, 50 + 2 + 38 }, /* 37.5 rounded up */
+		{ { .input = 10, .cache_write = 10 }, { 1000000, 0, 0, UNKNOWN }, 10 }, /* without a price of its own as input */
+		{ { .input = INT64_MAX, .cached_input = 0, .output = INT64_MAX }, { INT64_MAX, 0, INT64_MAX, UNKNOWN }, INT64_MAX },
 	};
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)

@@ -44,7 +44,7 @@ static json_t *made(int kind, const char *request, struct provider_request *ret)
 	json_t *r = json_parse(str_from(request), &err);
 	assert_non_null(r);
 	memset(ret, 0, sizeof(*ret));
-	assert_int_equal(provider_openai.make(&target, kind, r, &arena, ret, &err), 0);
+	assert_int_equal(provider_openai.make(&(struct provider_ask){ &target, kind, r, 0 }, &arena, ret, &err), 0);
 	json_decref(r);
 	json_t *body = json_parse(buf_str(&ret->body), &err);
 	assert_non_null(body);
@@ -97,7 +97,7 @@ static struct provider_result answer(struct answer how, struct str body)
 	const struct http_header head[] = { { STR("Content-Type"), str_from(type) }, { STR("Retry-After"), STR("3") } };
 	struct provider_result r;
 	bool token = false;
-	struct provider_call *c = provider_openai.start(&target, how.kind, how.streamed, LIMIT, &arena);
+	struct provider_call *c = provider_openai.start(&(struct provider_ask){ &target, how.kind, NULL, 0 }, how.streamed, LIMIT, (struct provider_sink){ NULL, NULL }, &arena);
 	provider_openai.answer_head(c, how.status ? how.status : 200, head, 2);
 	int rc = provider_openai.answer_data(c, body, &token);
 	provider_openai.answer_end(c, rc < 0 ? rc : how.transport_rc, 0, &r);
@@ -140,9 +140,9 @@ static void test_openai_stream_becomes_one_answer(void **state)
 	assert_true(str_eq_z(json_str(m, "content"), "Gr\xc3\xbc\xc3\x9f" "e"));
 	assert_true(str_eq_z(json_str(root, "object"), "chat.completion") && str_eq_z(json_str(root, "id"), "c1"));
 	assert_true(r.usage_known);
-	assert_int_equal(r.input, 9);
-	assert_int_equal(r.cached_input, 5);
-	assert_int_equal(r.output, 4);
+	assert_int_equal(r.usage.input, 9);
+	assert_int_equal(r.usage.cached_input, 5);
+	assert_int_equal(r.usage.output, 4);
 	assert_true(str_eq_z(r.finish_reason, "stop"));
 	json_decref(root);
 }
@@ -192,7 +192,7 @@ static void check(const struct row *rows, size_t n, struct answer how)
 		if (r.class != rows[i].class)
 			fail_msg("%s: wanted %s, got %s (" STR_FMT ")", rows[i].body, err_code_name((int)rows[i].class), err_code_name((int)r.class), STR_ARG(r.message));
 		assert_true(r.class != ERR_OK || r.result.n > 0);
-		assert_true(r.input >= 0 && r.output >= 0 && r.cached_input >= 0 && r.cached_input <= r.input);
+		assert_true(r.usage.input >= 0 && r.usage.output >= 0 && r.usage.cached_input >= 0 && r.usage.cached_input <= r.usage.input);
 	}
 }
 
@@ -297,7 +297,7 @@ static void test_openai_deep_nesting_is_refused(void **state)
 
 static void test_openai_an_endless_answer_ends_at_its_limit(void **state)
 {
-	struct provider_call *c = provider_openai.start(&target, CHAT, true, 1000, &arena);
+	struct provider_call *c = provider_openai.start(&(struct provider_ask){ &target, CHAT, NULL, 0 }, true, 1000, (struct provider_sink){ NULL, NULL }, &arena);
 	const struct http_header head[] = { { STR("content-type"), STR("text/event-stream") } };
 	int rc = 0, n = 0;
 	bool token;
@@ -320,7 +320,7 @@ static void test_openai_embeddings(void **state)
 	(void)state;
 	check(rows, ARRAY_LEN(rows), (struct answer){ .kind = EMBEDDINGS });
 	struct provider_result r = answer((struct answer){ .kind = EMBEDDINGS }, str_from(rows[0].body));
-	assert_true(r.usage_known && r.input == 2 && r.output == 0);
+	assert_true(r.usage_known && r.usage.input == 2 && r.usage.output == 0);
 }
 
 static void test_openai_failures_carry_message_and_hint(void **state)
