@@ -97,7 +97,7 @@ struct conf_rule {
 	int64_t input_min, input_max; /* estimated input tokens; 0 and INT64_MAX */
 	int complexity_min, complexity_max; /* 0 and 100 */
 	uint32_t needs, needs_not;  /* NEED_ bits that the request has, has not */
-	int latency;                /* -1: any; 0 interactive: somebody waits or follows; 1 batch: part of a batch or priority above 5 */
+	int latency;                /* -1: any; 0 interactive; 1 batch: part of a batch, or of a priority above 5 */
 	struct conf_choice use;
 };
 

@@ -11,41 +11,51 @@
 #include "worker/job.h"
 #include "worker/targets.h"
 
-#define ROUTING_MAX 64 /* targets of one choice that are looked at */
-
-/* Why a candidate was left out; static text. */
 struct candidate {
 	const struct conf_target *target;
 	struct target_live *live;
-	const char *left_out;   /* NULL: it can be chosen */
-	int64_t wait_ms;        /* where it is left out for now only; -1: for good, or nobody knows */
-	double score;           /* smaller is better; cost, latency, busy, or its place */
-	bool probe;             /* its breaker lets one probe through */
-	bool tried;             /* called in this series already */
+	const char *unfit;    /* why it can never take this request; NULL: it can */
+	const char *left_out; /* why it cannot now, as of the last look; NULL: it can be chosen */
+	int64_t wait_ms;      /* of left_out: until it may be otherwise; -1: nobody knows */
+	int64_t score;        /* smaller is better: cost, latency or calls out; or its place */
+	bool rate_limited;    /* of left_out */
+	bool probe;           /* its breaker lets one probe through */
+	bool tried;           /* called since the last wait */
 };
 
 struct routing {
 	const struct conf_route *route;
 	const struct conf_choice *choice; /* of the rule that holds, or main, or a special one */
-	const char *why;                  /* "rule big: least_cost" … in the job's arena */
-	struct candidate list[ROUTING_MAX];
+	const char *why;                  /* "rule big", "the route", "context_window" */
+	struct candidate *list;           /* choice->ntargets of them, in the job's arena */
 	size_t n;
 };
 
 /* Finds the rule that holds; tier is the tenant's, p NULL: none. */
-void routing_start(struct routing *r, const struct conf_route *route, const struct job *j, const struct request_facts *facts, struct str tier);
-/* context_window, content_policy or the simple model, in place of the choice. */
-void routing_use(struct routing *r, const struct conf_choice *choice, const char *why);
+void routing_start(struct routing *r, const struct conf_route *route, struct job *j, const struct request_facts *facts, struct str tier);
+/* context_window, content_policy or the simple model, in place of the choice. why: static text. */
+void routing_use(struct routing *r, struct job *j, const struct request_facts *facts, const struct conf_choice *choice, const char *why);
 
 enum routing_answer { ROUTING_CHOSEN, ROUTING_WAIT, ROUTING_NONE };
+
+/* What routing_next says. */
+struct routing_pick {
+	size_t at;           /* of CHOSEN */
+	int64_t wait_ms;     /* of WAIT: until one may be had */
+	const char *why;     /* of WAIT and NONE */
+	enum park_reason reason; /* of WAIT */
+	struct str choice;   /* of CHOSEN: JSON for the attempt, in the job's arena; p NULL where there is one target only */
+};
 /*
- * Chooses one: CHOSEN (*ret_at); WAIT: none now, one in *ret_wait_ms (why in *ret_why); NONE: none can ever take it, or all that can need a person.
- * The choice as JSON for the attempt in *ret_choice (the job's arena; p NULL where there is only one target).
+ * Chooses one. WAIT: none can be called now, but one that fits will be. NONE: none fits the request.
  */
-enum routing_answer routing_next(struct routing *r, struct job *j, const struct request_facts *facts, size_t *ret_at, int64_t *ret_wait_ms,
-                                 const char **ret_why, struct str *ret_choice);
-/* This one was called and is not to be asked again before the others. */
+enum routing_answer routing_next(struct routing *r, struct job *j, const struct request_facts *facts, struct routing_pick *ret);
+/* Whether another one than `at` could be called at once. */
+bool routing_has_other(struct routing *r, struct job *j, size_t at);
+/* This one was called and is not to be asked again before the others, or a wait. */
 void routing_tried(struct routing *r, size_t at);
+/* This one cannot take this request, as it turned out. why: static, or in the job's arena. */
+void routing_drop(struct routing *r, size_t at, const char *why);
 /* All may be asked again: a wait is over. */
 void routing_forget_tries(struct routing *r);
 

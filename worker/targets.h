@@ -35,6 +35,7 @@ struct gate_state {
 	int64_t wait_ms;  /* of GATE_CLOSED: until it may be another one; -1: nobody knows (paused, disabled) */
 	const char *why;  /* static text: "its breaker is open", "paused by an operator", … */
 	bool needs_person; /* disabled or paused: no use to wait */
+	bool rate_limited; /* parked by the provider's Retry-After */
 };
 /* in_series: the job has called before in this series of attempts (a draining target still takes those). */
 void targets_gate(const struct target_live *t, uint64_t now_ms, bool in_series, struct gate_state *ret);
