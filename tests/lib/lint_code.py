@@ -8,7 +8,7 @@ ROOMS = [
     ("common/", ("common/",)),
     ("api/", ("api/", "common/", "sql_api.h", "migrations.h")),
     ("worker/providers/", ("worker/providers/", *(f"common/{m}.h" for m in (
-        "base", "str", "buf", "arena", "json", "err", "http_types", "sse", "clock", "conf")))),
+        "base", "str", "buf", "arena", "json", "err", "http_types", "sse", "clock", "conf", "crypto", "provider_record", "request_facts")))),
     ("worker/", ("worker/", "common/", "sql_worker.h")),
     ("cli/", ("cli/", "worker/", "api/", "common/", "sql_", "migrations.h")),
 ]
