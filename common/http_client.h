@@ -47,6 +47,8 @@ struct http_call {
 	const struct http_header *headers;
 	size_t nheaders;
 	struct str body;
+	const char *aws_sigv4;            /* NULL: unsigned. Else "aws:amz:REGION:SERVICE": signed with AWS Signature Version 4 */
+	const char *aws_user;             /* "ACCESS_KEY:SECRET_KEY", with aws_sigv4; a session token is a header, x-amz-security-token */
 	uint32_t connect_ms;              /* name, connect, TLS; 0: 5,000 */
 	uint32_t idle_ms;                 /* between bytes of the answer, from the first one on; 0: none */
 	uint32_t total_ms;                /* from the start, waiting for a free connection included; 0: none */

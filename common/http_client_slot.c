@@ -16,6 +16,7 @@
 
 #include "common/clock.h"
 #include "common/fault.h"
+#include "common/http_sigv4.h"
 
 #define METHOD_MAX 16
 #define HEADERS_KEPT 8192 /* bytes of a slot's header block that are kept between calls */
@@ -298,7 +299,7 @@ int http_slot_check(const struct http_call *c, struct err *err)
 		if (str_eq_nocase(h->name, STR("content-length")) || str_eq_nocase(h->name, STR("transfer-encoding")))
 			return err_set(err, ERR_INVALID, "header %zu is made by the client itself", i + 1);
 	}
-	return 0;
+	return c->aws_sigv4 ? http_sigv4_check(c, err) : 0;
 }
 
 static void slist_put(struct curl_slist **at, char **text, struct str name, const char *between, struct str value)
@@ -319,10 +320,18 @@ static void slist_put(struct curl_slist **at, char **text, struct str name, cons
 /* curl's list of header lines in the slot's own block: nodes first, then their text. */
 static struct curl_slist *write_headers(struct http_slot *s, const struct http_call *c)
 {
-	size_t nodes = (c->nheaders + OWN_HEADERS) * sizeof(struct curl_slist), need = nodes + 64;
+	struct http_header sign[HTTP_SIGV4_HEADERS];
+	size_t nsign = c->aws_sigv4 ? HTTP_SIGV4_HEADERS : 0;
+	size_t nodes = (c->nheaders + nsign + OWN_HEADERS) * sizeof(struct curl_slist), need = nodes + 64;
 	struct curl_slist *at;
+	struct buf signature;
 	char *text;
 
+	buf_init(&signature, 1 << 16);
+	if (nsign)
+		http_sigv4_sign(c, clock_wall_us(), &signature, sign);
+	for (size_t i = 0; i < nsign; i++)
+		need += sign[i].name.n + sign[i].value.n + 3;
 	for (size_t i = 0; i < c->nheaders; i++)
 		need += c->headers[i].name.n + c->headers[i].value.n + 3;
 	if (need > s->headers_cap) {
@@ -339,7 +348,10 @@ static struct curl_slist *write_headers(struct http_slot *s, const struct http_c
 		slist_put(&at, &text, STR("Content-Type"), ":", (struct str){ NULL, 0 });
 	for (size_t i = 0; i < c->nheaders; i++)
 		slist_put(&at, &text, c->headers[i].name, c->headers[i].value.n ? ": " : ";", c->headers[i].value);
+	for (size_t i = 0; i < nsign; i++)
+		slist_put(&at, &text, sign[i].name, ": ", sign[i].value);
 	(at - 1)->next = NULL;
+	buf_done(&signature);
 	return s->headers;
 }
 

@@ -185,6 +185,8 @@ static void fill_call(struct attempt *a, uint64_t left_ms)
 	h->headers = a->request.headers;
 	h->nheaders = a->request.nheaders;
 	h->body = buf_str(&a->request.body);
+	h->aws_sigv4 = a->request.aws_sigv4;
+	h->aws_user = a->request.aws_user;
 	h->connect_ms = (uint32_t)pick_ms(t->connect_ms, c->timeout_connect_ms);
 	h->idle_ms = a->request.streamed ? (uint32_t)pick_ms(t->between_ms, c->timeout_between_ms) : 0;
 	h->total_ms = (uint32_t)MIN((uint64_t)pick_ms(t->total_ms, c->timeout_total_ms), MAX(left_ms, 1));
