@@ -52,7 +52,8 @@ int64_t assembly_bytes(const struct assembly *s);
 json_t *assembly_answer(const struct assembly *s, bool partial);
 
 /*
- * What the answer means, into r (class, message, result, usage, finish_reason, output_bytes, has_partial), once it is over:
+ * What the answer means, into r (class, message, result, usage, finish_reason, output_bytes, has_partial), once it is over; r->result is made
+ * here and must be empty or not yet made; the usage has been tidied by the adapter:
  * rc < 0: it ended early with that class; not done or no finish reason: ERR_STREAM_CUT; content_filter, length without output, error reasons, nothing
  * in it: as provider-side rules have it. schema: a JSON schema was asked for, so that a cut at the token limit is no answer. r->class that is
  * already set (an error event was classified) stays.
