@@ -19,9 +19,8 @@
 #include "common/conf_private.h"
 #include "common/file.h"
 
-#define FILE_MAX       ((size_t)16 << 20)
-#define MODEL_NAME_MAX 200
-#define MISTAKES_MAX   1000
+#define FILE_MAX     ((size_t)16 << 20)
+#define MISTAKES_MAX 1000
 
 static struct conf *now;
 
@@ -219,7 +218,7 @@ static void read_file(struct conf_reader *r, const char *file)
 	if (file_read(file, FILE_MAX, &scratch, &text, &err))
 		conf_mistake_add(r, &at, "cannot be read: %s", err.text);
 	else
-		conf_read_text(r, text);
+		conf_read_file_text(r, text);
 	arena_done(&scratch);
 }
 
@@ -371,43 +370,4 @@ int conf_reload(struct arena *a, struct str *ret_ignored, struct conf_mistake **
 	*ret_ignored = arena_str(a, buf_str(&ignored));
 	conf_set_now(new);
 	return 0;
-}
-
-/* --- routes --- */
-
-static const struct conf_route *route_of_one(struct arena *a, struct str name, const struct conf_target *target)
-{
-	struct conf_route *route = arena_new(a, struct conf_route);
-	route->name = arena_str(a, name);
-	route->targets = arena_array(a, const struct conf_target *, 1);
-	route->targets[0] = target;
-	route->ntargets = 1;
-	return route;
-}
-
-static bool is_model_name(struct str name)
-{
-	if (name.n == 0 || name.n > MODEL_NAME_MAX)
-		return false;
-	for (size_t i = 0; i < name.n; i++)
-		if (name.p[i] <= ' ' || name.p[i] > '~')
-			return false;
-	return true;
-}
-
-const struct conf_route *conf_route_find(const struct conf *c, struct arena *a, struct str name)
-{
-	for (size_t i = 0; i < c->nroutes; i++)
-		if (str_eq(c->routes[i].name, name))
-			return &c->routes[i];
-	for (size_t i = 0; i < c->ntargets; i++)
-		if (str_eq(c->targets[i].name, name))
-			return route_of_one(a, name, &c->targets[i]);
-	if (!c->any_model || !is_model_name(name))
-		return NULL;
-	struct conf_target *target = arena_new(a, struct conf_target);
-	*target = *c->any_model;
-	target->model = arena_str(a, name);
-	target->name = arena_printf(a, STR_FMT "/" STR_FMT, STR_ARG(target->provider), STR_ARG(name));
-	return route_of_one(a, name, target);
 }

@@ -79,7 +79,8 @@ struct conf_target {
 
 enum conf_choose { CHOOSE_ORDERED, CHOOSE_WEIGHTED, CHOOSE_LEAST_COST, CHOOSE_LEAST_LATENCY, CHOOSE_LEAST_BUSY };
 
-/* Some targets and how one of them is chosen. */
+/* Some targets (at most CONF_CHOICE_MAX, all different) and how one of them is chosen. */
+#define CONF_CHOICE_MAX 64
 struct conf_choice {
 	const struct conf_target **targets; /* in order */
 	int64_t *weights;                   /* 1 where none is given */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The configuration's file: strict JSON into a struct conf. First ${ENV} is substituted in every string, then each
- * top-level member goes to its reader: the simple settings to the rows of conf.def, `targets`, `models` and `routes` to
- * conf_targets.c.
+ * top-level member goes to its reader: the simple settings to the rows of conf.def, `targets` and `models` to
+ * conf_targets.c, `tiers` and `rates` to conf_rates.c, `routes` to conf_routes.c.
  *
  * Everything may be wrong, and all of it is said at once: each reader notes a mistake with its path and goes on with
  * the next member. A path that has a mistake gets no second one, so that a variable that is not set does not also count
@@ -178,6 +178,16 @@ static const struct conf_setting *find_setting(struct str path, bool *ret_is_gro
 	return NULL;
 }
 
+/* The parts with readers of their own, in the order of reading: who is named goes before who names. */
+static const struct {
+	const char *key;
+	void (*read)(struct conf_reader *r, const struct conf_path *at, json_t *v);
+} parts[] = { { "targets", conf_read_targets },
+	      { "models", conf_read_models },
+	      { "tiers", conf_read_tiers },
+	      { "rates", conf_read_rates },
+	      { "routes", conf_read_routes } };
+
 /* What could have been meant under `group` ("" at the top). */
 static void suggest_setting(struct nearest *n, struct str group)
 {
@@ -191,9 +201,8 @@ static void suggest_setting(struct nearest *n, struct str group)
 	}
 	if (group.n)
 		return;
-	nearest_try(n, STR("targets"));
-	nearest_try(n, STR("routes"));
-	nearest_try(n, STR("models"));
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+		nearest_try(n, str_from(parts[i].key));
 }
 
 static void read_group(struct conf_reader *r, const struct conf_path *at, struct str group, json_t *object);
@@ -232,7 +241,7 @@ static void read_group(struct conf_reader *r, const struct conf_path *at, struct
 
 /* --- the whole --- */
 
-void conf_read_text(struct conf_reader *r, struct str text)
+void conf_read_file_text(struct conf_reader *r, struct str text)
 {
 	const struct conf_path top = { NULL, { "", 0 } }, file = { NULL, r->c->file };
 	struct err err = { 0 };
@@ -244,13 +253,6 @@ void conf_read_text(struct conf_reader *r, struct str text)
 	if (!conf_is_type(r, &file, v, JSON_OBJECT, "an object"))
 		return;
 	substitute_all(r, &top, v);
-
-	static const struct {
-		const char *key;
-		void (*read)(struct conf_reader *r, const struct conf_path *at, json_t *v);
-	} parts[] = { { "targets", conf_read_targets },
-		      { "models", conf_read_models },
-		      { "routes", conf_read_routes } };
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
 		const struct conf_path at = { &top, str_from(parts[i].key) };
 		json_t *part = json_get(v, parts[i].key);

@@ -1,86 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The parts of the configuration's file that name things: `targets` (what can be called, with which key and price),
- * `models` (the target of every other model name) and `routes` (which targets serve a request, in order). Targets are
- * read first, because routes name them.
+ * `targets` of the configuration's file (what can be called, with which key, price and limits) and `models` (the target
+ * of every other model name). What a provider is like comes from its record (provider_record.def): where it is, what it
+ * can take; the target's own members go over it.
  *
- * Each object is read by a table of its members, so that an unknown member can be told from a known one and the nearest
- * name suggested. A value that is wrong leaves the default and a mistake; the reading goes on.
+ * A member that says nothing to the target's provider (a region for OpenAI) is a mistake: it would be dropped silently.
  */
 #include <string.h>
 
-#include "common/clock.h"
 #include "common/conf_private.h"
+#include "common/crypto.h"
 #include "common/nearest.h"
 #include "common/provider_record.h"
 
-#define NAME_MAX_BYTES    200
+#define HEADROOM_PERMILLE 800
 #define PRICE_MAX_NANOUSD (INT64_C(1000000) * 1000000000)
 
-/* A member of an object: its reader and where the value goes. */
-struct member {
-	const char *name;
-	void (*read)(struct conf_reader *r, const struct conf_path *at, json_t *v, void *target);
-	size_t offset;
+/* A target while it is read. */
+struct reading {
+	struct conf_target t;
+	uint32_t can, cannot; /* beyond and against its provider's record */
 };
 
-static void read_members(struct conf_reader *r, const struct conf_path *at, json_t *object,
-                         const struct member *members, size_t n, void *base)
-{
-	if (!conf_is_type(r, at, object, JSON_OBJECT, "an object"))
-		return;
-	const char *key;
-	json_t *v;
-	json_object_foreach(object, key, v)
-	{
-		const struct conf_path down = { at, str_from(key) };
-		struct nearest nearest;
-		nearest_init(&nearest, down.key);
-		size_t i = 0;
-		while (i < n && strcmp(members[i].name, key) != 0)
-			nearest_try(&nearest, str_from(members[i++].name));
-		if (i < n)
-			members[i].read(r, &down, v, (char *)base + members[i].offset);
-		else
-			conf_unknown_key(r, &down, &nearest);
-	}
-}
+/* --- values: target is the member that the table names --- */
 
-static void need(struct conf_reader *r, const struct conf_path *at, const char *name, bool given)
+static void read_timeout(struct conf_reader *r, const struct conf_path *at, json_t *v, void *target)
 {
-	const struct conf_path down = { at, str_from(name) };
-	if (!given)
-		conf_mistake_add(r, &down, "is missing");
-}
-
-/* --- values: target is the member of conf_target that the table names --- */
-
-static void read_text(struct conf_reader *r, const struct conf_path *at, json_t *v, void *target)
-{
-	struct str *ret = target;
-	if (conf_is_type(r, at, v, JSON_STRING, "text"))
-		*ret = arena_str(&r->c->arena, json_str_of(v));
-}
-
-static void read_flag(struct conf_reader *r, const struct conf_path *at, json_t *v, void *target)
-{
-	bool *ret = target;
-	if (json_is_boolean(v))
-		*ret = json_is_true(v);
-	else
-		conf_mistake_add(r, at, "wanted true or false, got %s", conf_type_name(v));
-}
-
-static void read_duration(struct conf_reader *r, const struct conf_path *at, json_t *v, void *target)
-{
-	struct str text = json_str_of(v);
-	if (json_is_integer(v))
-		text = arena_printf(r->a, "%lld", (long long)json_integer_value(v));
-	else if (!conf_is_type(r, at, v, JSON_STRING, "a duration (\"30s\")"))
-		return;
-	if (clock_parse_duration_ms(text, 1, 86400000, (int64_t *)target))
-		conf_mistake_add(r, at, "wanted a duration of 1ms to 24h (\"30s\"), got \"" STR_FMT "\"",
-		                 STR_ARG(text));
+	conf_read_duration(r, at, v, 1, 86400000, "1ms to 24h", target);
 }
 
 static void read_base_url(struct conf_reader *r, const struct conf_path *at, json_t *v, void *target)
@@ -172,67 +118,211 @@ static void read_usd(struct conf_reader *r, const struct conf_path *at, json_t *
 
 static void read_price(struct conf_reader *r, const struct conf_path *at, json_t *v, void *target)
 {
-	static const struct member members[] = {
+	static const struct conf_member members[] = {
 		{ "input", read_usd, offsetof(struct conf_price, input) },
 		{ "cached_input", read_usd, offsetof(struct conf_price, cached_input) },
 		{ "cache_write", read_usd, offsetof(struct conf_price, cache_write) },
 		{ "output", read_usd, offsetof(struct conf_price, output) },
 	};
-	read_members(r, at, v, members, ARRAY_LEN(members), target);
+	conf_read_members(r, at, v, members, ARRAY_LEN(members), target);
 	if (!json_is_object(v))
 		return;
-	need(r, at, "input", json_get(v, "input") != NULL);
-	need(r, at, "output", json_get(v, "output") != NULL);
+	conf_need(r, at, "input", json_get(v, "input") != NULL);
+	conf_need(r, at, "output", json_get(v, "output") != NULL);
 }
 
 static void read_timeouts(struct conf_reader *r, const struct conf_path *at, json_t *v, void *target)
 {
-	static const struct member members[] = {
-		{ "connect", read_duration, offsetof(struct conf_timeouts, connect_ms) },
-		{ "first_token", read_duration, offsetof(struct conf_timeouts, first_ms) },
-		{ "between_tokens", read_duration, offsetof(struct conf_timeouts, between_ms) },
-		{ "total", read_duration, offsetof(struct conf_timeouts, total_ms) },
+	static const struct conf_member members[] = {
+		{ "connect", read_timeout, offsetof(struct conf_timeouts, connect_ms) },
+		{ "first_token", read_timeout, offsetof(struct conf_timeouts, first_ms) },
+		{ "between_tokens", read_timeout, offsetof(struct conf_timeouts, between_ms) },
+		{ "total", read_timeout, offsetof(struct conf_timeouts, total_ms) },
 	};
-	read_members(r, at, v, members, ARRAY_LEN(members), target);
+	conf_read_members(r, at, v, members, ARRAY_LEN(members), target);
 }
 
-/* --- targets --- */
+/* Thousandths, so that what is left of a limit is exact. */
+static void read_headroom(struct conf_reader *r, const struct conf_path *at, json_t *v, void *target)
+{
+	if (!json_is_number(v)) {
+		conf_mistake_add(r, at, "wanted a number above 0 and at most 1, got %s", conf_type_name(v));
+		return;
+	}
+	double h = json_number_value(v);
+	int64_t permille = h > 0 && h <= 1 ? (int64_t)(h * 1000 + 0.5) : 0;
+	if (permille < 1)
+		conf_mistake_add(r, at, "wanted a number above 0 (at least 0.001) and at most 1, got %.9g", h);
+	else
+		*(int64_t *)target = permille;
+}
+
+static void read_limits(struct conf_reader *r, const struct conf_path *at, json_t *v, void *target)
+{
+	static const struct conf_member members[] = {
+		{ "requests", conf_read_count, offsetof(struct conf_target, limits.requests) },
+		{ "tokens", conf_read_count, offsetof(struct conf_target, limits.tokens) },
+		{ "input_tokens", conf_read_count, offsetof(struct conf_target, limits.input_tokens) },
+		{ "output_tokens", conf_read_count, offsetof(struct conf_target, limits.output_tokens) },
+		{ "concurrency", conf_read_count, offsetof(struct conf_target, limits.concurrency) },
+		{ "headroom", read_headroom, offsetof(struct conf_target, headroom_permille) },
+	};
+	conf_read_members(r, at, v, members, ARRAY_LEN(members), target);
+}
+
+/* Region and API version become part of a URL. */
+static void read_url_word(struct conf_reader *r, const struct conf_path *at, json_t *v, void *target)
+{
+	struct str *ret = target, word = json_str_of(v);
+	if (!conf_is_type(r, at, v, JSON_STRING, "text"))
+		return;
+	bool ok = word.n > 0 && word.n <= 64;
+	for (size_t i = 0; i < word.n; i++) {
+		char c = word.p[i];
+		ok = ok && ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-');
+	}
+	if (ok)
+		*ret = arena_str(&r->c->arena, word);
+	else
+		conf_mistake_add(r, at, "wanted 1 to 64 letters, digits and hyphens, got \"" STR_FMT "\"",
+		                 STR_ARG(word));
+}
+
+/* --- what the members mean together --- */
+
+static const struct provider_record *find_provider(struct conf_reader *r, const struct conf_path *at, struct str name)
+{
+	const struct provider_record *record = provider_record_find(name);
+	if (record || name.n == 0)
+		return record;
+	const struct conf_path down = { at, STR("provider") };
+	struct nearest n;
+	nearest_init(&n, name);
+	for (size_t i = 0; i < provider_records_n; i++)
+		nearest_try(&n, str_from(provider_records[i].name));
+	conf_unknown_word(r, &down, "provider", name, &n);
+	return NULL;
+}
+
+/* A member that only one provider knows, given to another, would be dropped silently. */
+static void check_belongs(struct conf_reader *r, const struct conf_path *at, const json_t *v, const char *provider,
+                          const struct conf_target *t)
+{
+	static const struct {
+		const char *name, *provider;
+	} only[] = {
+		{ "api_version", "azure" },  { "region", "bedrock" },        { "access_key", "bedrock" },
+		{ "secret_key", "bedrock" }, { "session_token", "bedrock" },
+	};
+	for (size_t i = 0; i < ARRAY_LEN(only); i++) {
+		const struct conf_path down = { at, str_from(only[i].name) };
+		if (json_get(v, only[i].name) && strcmp(only[i].provider, provider) != 0)
+			conf_mistake_add(r, &down, "is for provider %s, not for " STR_FMT, only[i].provider,
+			                 STR_ARG(t->provider));
+	}
+}
+
+/* Bedrock takes a bearer key, or a pair of keys with a signature, which names the region. */
+static void check_bedrock_keys(struct conf_reader *r, const struct conf_path *at, const json_t *v)
+{
+	bool pair = json_get(v, "access_key") || json_get(v, "secret_key") || json_get(v, "session_token");
+	const struct conf_path bearer = { at, STR("api_key") };
+	if (json_get(v, "api_key") && pair) {
+		conf_mistake_add(r, &bearer, "wanted either api_key or access_key and secret_key, got both");
+	} else if (!json_get(v, "api_key") && !pair) {
+		conf_mistake_add(r, &bearer, "is missing: bedrock needs api_key, or region, access_key and secret_key");
+	} else if (pair) {
+		conf_need(r, at, "region", json_get(v, "region") != NULL);
+		conf_need(r, at, "access_key", json_get(v, "access_key") != NULL);
+		conf_need(r, at, "secret_key", json_get(v, "secret_key") != NULL);
+	}
+}
+
+/* The record's address where the target gives none. */
+static void complete_base_url(struct conf_reader *r, const struct conf_path *at, const json_t *v,
+                              struct conf_target *t)
+{
+	if (json_get(v, "base_url"))
+		return;
+	if (t->record->base_url[0])
+		t->base_url = str_from(t->record->base_url);
+	else if (t->region.n)
+		t->base_url = arena_printf(&r->c->arena, "https://bedrock-runtime." STR_FMT ".amazonaws.com",
+		                           STR_ARG(t->region));
+	else
+		conf_need(r, at, strcmp(t->record->adapter, "bedrock") == 0 ? "region" : "base_url", false);
+}
+
+/* Targets with the same endpoint and key share the provider's limits on that key. */
+static void name_key(struct conf_target *t)
+{
+	const struct str parts[] = { t->base_url, STR("\n"), t->access_key.n ? t->access_key : t->api_key };
+	uint8_t hash[SHA256_LEN];
+	_cleanup_(buf_done) struct buf hex;
+	buf_init(&hex, sizeof(t->key_id));
+	crypto_sha256_parts(parts, ARRAY_LEN(parts), hash);
+	crypto_hex(&hex, (struct str){ (const char *)hash, (sizeof(t->key_id) - 1) / 2 });
+	memcpy(t->key_id, hex.p, hex.n);
+	t->key_id[hex.n] = 0;
+}
+
+static void complete(struct conf_reader *r, const struct conf_path *at, const json_t *v, struct reading *reading)
+{
+	struct conf_target *t = &reading->t;
+	conf_need(r, at, "provider", t->provider.n > 0);
+	const struct provider_record *record = find_provider(r, at, t->provider);
+	if (!record)
+		return;
+	t->record = record;
+	const struct conf_path cannot = { at, STR("cannot") };
+	if (reading->can & reading->cannot)
+		conf_mistake_add(r, &cannot, "names what \"can\" names, too");
+	t->can = (record->can | reading->can) & ~reading->cannot;
+	check_belongs(r, at, v, record->name, t);
+	if (strcmp(record->adapter, "bedrock") == 0)
+		check_bedrock_keys(r, at, v);
+	complete_base_url(r, at, v, t);
+	name_key(t);
+}
 
 static void read_target(struct conf_reader *r, const struct conf_path *at, json_t *v, bool any_model,
-                        struct conf_target *t)
+                        struct conf_target *ret)
 {
-	static const struct member members[] = {
-		{ "provider", read_text, offsetof(struct conf_target, provider) },
-		{ "model", read_text, offsetof(struct conf_target, model) },
-		{ "base_url", read_base_url, offsetof(struct conf_target, base_url) },
-		{ "api_key", read_text, offsetof(struct conf_target, api_key) },
-		{ "headers", read_headers, 0 },
-		{ "price", read_price, offsetof(struct conf_target, price) },
-		{ "timeout", read_timeouts, offsetof(struct conf_target, timeouts) },
-		{ "stream", read_flag, offsetof(struct conf_target, stream) },
+	static const struct conf_member members[] = {
+		{ "provider", conf_read_text, offsetof(struct reading, t.provider) },
+		{ "model", conf_read_text, offsetof(struct reading, t.model) },
+		{ "base_url", read_base_url, offsetof(struct reading, t.base_url) },
+		{ "api_key", conf_read_text, offsetof(struct reading, t.api_key) },
+		{ "api_version", read_url_word, offsetof(struct reading, t.api_version) },
+		{ "region", read_url_word, offsetof(struct reading, t.region) },
+		{ "access_key", conf_read_text, offsetof(struct reading, t.access_key) },
+		{ "secret_key", conf_read_text, offsetof(struct reading, t.secret_key) },
+		{ "session_token", conf_read_text, offsetof(struct reading, t.session_token) },
+		{ "headers", read_headers, offsetof(struct reading, t) },
+		{ "price", read_price, offsetof(struct reading, t.price) },
+		{ "timeout", read_timeouts, offsetof(struct reading, t.timeouts) },
+		{ "limits", read_limits, offsetof(struct reading, t) },
+		{ "context_tokens", conf_read_count, offsetof(struct reading, t.context_tokens) },
+		{ "max_output_tokens", conf_read_count, offsetof(struct reading, t.max_output_tokens) },
+		{ "can", conf_read_needs, offsetof(struct reading, can) },
+		{ "cannot", conf_read_needs, offsetof(struct reading, cannot) },
+		{ "place", conf_read_text, offsetof(struct reading, t.place) },
+		{ "prompt_cache", conf_read_flag, offsetof(struct reading, t.prompt_cache) },
+		{ "stream", conf_read_flag, offsetof(struct reading, t.stream) },
 	};
-	*t = (struct conf_target){ .price = { -1, -1, -1, -1 }, .stream = true, .record = &provider_records[0] };
-	t->name = arena_str(&r->c->arena, at->key);
-	read_members(r, at, v, members, ARRAY_LEN(members), t);
-	if (!json_is_object(v))
-		return;
-	need(r, at, "provider", t->provider.n > 0);
-	const struct provider_record *record = provider_record_find(t->provider);
-	if (record)
-		t->record = record;
-	need(r, at, "base_url", t->base_url.n > 0);
-	if (!any_model)
-		need(r, at, "model", t->model.n > 0);
-}
-
-static bool is_name(struct conf_reader *r, const struct conf_path *at)
-{
-	bool ok = at->key.n > 0 && at->key.n <= NAME_MAX_BYTES;
-	for (size_t i = 0; i < at->key.n; i++)
-		ok = ok && (unsigned char)at->key.p[i] > ' ' && at->key.p[i] != 127;
-	if (!ok)
-		conf_mistake_add(r, at, "a name has 1 to %d characters and no spaces", NAME_MAX_BYTES);
-	return ok;
+	struct reading reading = { .t = { .price = { -1, -1, -1, -1 },
+		                          .stream = true,
+		                          .prompt_cache = true,
+		                          .headroom_permille = HEADROOM_PERMILLE,
+		                          .record = &provider_records[0] } };
+	reading.t.name = arena_str(&r->c->arena, at->key);
+	conf_read_members(r, at, v, members, ARRAY_LEN(members), &reading);
+	if (json_is_object(v)) {
+		complete(r, at, v, &reading);
+		if (!any_model)
+			conf_need(r, at, "model", reading.t.model.n > 0);
+	}
+	*ret = reading.t;
 }
 
 void conf_read_targets(struct conf_reader *r, const struct conf_path *at, json_t *v)
@@ -245,7 +335,7 @@ void conf_read_targets(struct conf_reader *r, const struct conf_path *at, json_t
 	json_object_foreach(v, key, member)
 	{
 		const struct conf_path down = { at, str_from(key) };
-		if (is_name(r, &down))
+		if (conf_is_name(r, &down))
 			read_target(r, &down, member, /* any_model= */ false, &r->c->targets[r->c->ntargets++]);
 	}
 }
@@ -268,74 +358,5 @@ void conf_read_models(struct conf_reader *r, const struct conf_path *at, json_t 
 		struct conf_target *t = arena_new(&r->c->arena, struct conf_target);
 		read_target(r, &down, member, /* any_model= */ true, t);
 		r->c->any_model = t;
-	}
-}
-
-/* --- routes: after the targets, which they name --- */
-
-static const struct conf_target *find_target(struct conf_reader *r, const struct conf_path *at, struct str name)
-{
-	struct nearest n;
-	nearest_init(&n, name);
-	for (size_t i = 0; i < r->c->ntargets; i++) {
-		if (str_eq(r->c->targets[i].name, name))
-			return &r->c->targets[i];
-		nearest_try(&n, r->c->targets[i].name);
-	}
-	struct str best = nearest_get(&n);
-	if (best.p)
-		conf_mistake_add(r, at, "there is no target \"" STR_FMT "\"; did you mean \"" STR_FMT "\"?",
-		                 STR_ARG(name), STR_ARG(best));
-	else
-		conf_mistake_add(r, at, "there is no target \"" STR_FMT "\"", STR_ARG(name));
-	return NULL;
-}
-
-static void read_route_targets(struct conf_reader *r, const struct conf_path *at, json_t *v, void *target)
-{
-	struct conf_route *route = target;
-	if (!conf_is_type(r, at, v, JSON_ARRAY, "a list of target names"))
-		return;
-	if (json_array_size(v) == 0)
-		conf_mistake_add(r, at, "is empty: a route needs at least one target");
-	route->targets = arena_array(&r->c->arena, const struct conf_target *, json_array_size(v) + 1);
-	size_t i;
-	json_t *name;
-	json_array_foreach(v, i, name)
-	{
-		const struct conf_path down = { at, arena_printf(r->a, "[%zu]", i) };
-		if (!conf_is_type(r, &down, name, JSON_STRING, "a target's name"))
-			continue;
-		const struct conf_target *t = find_target(r, &down, json_str_of(name));
-		for (size_t j = 0; t && j < route->ntargets; j++)
-			if (route->targets[j] == t)
-				conf_mistake_add(r, &down, "\"" STR_FMT "\" stands in the list twice",
-				                 STR_ARG(t->name));
-		if (t)
-			route->targets[route->ntargets++] = t;
-	}
-}
-
-static void read_route(struct conf_reader *r, const struct conf_path *at, json_t *v, struct conf_route *route)
-{
-	static const struct member members[] = { { "targets", read_route_targets, 0 } };
-	route->name = arena_str(&r->c->arena, at->key);
-	read_members(r, at, v, members, ARRAY_LEN(members), route);
-	if (json_is_object(v))
-		need(r, at, "targets", json_get(v, "targets") != NULL);
-}
-
-void conf_read_routes(struct conf_reader *r, const struct conf_path *at, json_t *v)
-{
-	if (!conf_is_type(r, at, v, JSON_OBJECT, "an object of routes by name"))
-		return;
-	r->c->routes = arena_array(&r->c->arena, struct conf_route, json_object_size(v) + 1);
-	const char *key;
-	json_t *member;
-	json_object_foreach(v, key, member)
-	{
-		const struct conf_path down = { at, str_from(key) };
-		if (is_name(r, &down))
-			read_route(r, &down, member, &r->c->routes[r->c->nroutes++]);
 	}
 }

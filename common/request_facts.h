@@ -34,27 +34,44 @@ enum request_need {
 const char *request_need_name(uint32_t bit);
 /* One word for the configuration ("images", "image_urls", "pdf", "tools", …) to its bit; 0: none. */
 uint32_t request_need_parse(struct str word);
+/* That word; NULL: no such bit. */
+const char *request_need_word(uint32_t bit);
 
 struct request_facts {
 	uint32_t needs;
 	const char *pointers[32];  /* by bit number: the JSON pointer (below the request) where the need was met first; NULL: not needed. In the arena */
-	int64_t text_bytes;        /* of all messages and tools, or of the inputs */
+	int64_t text_bytes;        /* of all messages, text files, tools and the schema, or of the inputs (four for each token of an array) */
 	int messages, inputs;
 	int images;                /* each counts REQUEST_IMAGE_TOKENS in the estimate */
-	int64_t file_bytes;        /* decoded size of PDF and other files */
+	int64_t file_bytes;        /* decoded size of PDF and other files; text files count as text */
+	int64_t audio_bytes;       /* decoded */
 	int tools;
 	int64_t max_output;        /* max_completion_tokens or max_tokens; 0: none given */
 	bool reasoning;            /* reasoning_effort other than none */
 	int complexity;            /* 0 to 100: from cheap visible features */
 	struct str complexity_why; /* "long input, tools": in the arena */
 	uint64_t prefix;           /* hash of the static front: system messages, tools and leading documents; 0: none */
-	struct str last_user;      /* text of the last user message, for static answers; borrowed or in the arena */
+	struct str last_user;      /* text of the last user message, its first REQUEST_QUESTION_MAX bytes, for static answers; borrowed or in the arena */
 };
+
+#define REQUEST_QUESTION_MAX   65536
 
 #define REQUEST_IMAGE_TOKENS   1100 /* a 1024 × 1024 picture at high detail is 765 (OpenAI) to 1,398 (Anthropic: w·h/750) */
 #define REQUEST_PDF_PAGE_BYTES 50000 /* a page is 1,500 to 3,000 tokens (Anthropic); pages are guessed from the size */
 #define REQUEST_PDF_PAGE_TOKENS 2250
 #define REQUEST_MESSAGE_TOKENS 4    /* what a message costs besides its text */
+
+/* A data: URL in its parts, borrowed. */
+struct request_data {
+	struct str type;  /* "application/pdf", without parameters; "" for none */
+	struct str data;
+	bool base64;      /* else percent-encoded */
+	size_t bytes;     /* after decoding (of percent-encoded data: at most) */
+};
+/* False: it is none. */
+bool request_data_url(struct str url, struct request_data *ret);
+/* NEED_PDF, NEED_TEXT_FILES or NEED_OTHER_FILES: by media type, or where that says nothing by the file's name. */
+uint32_t request_file_need(struct str type, struct str name);
 
 /* embeddings: kind of the job. */
 void request_facts_read(struct request_facts *ret, const json_t *request, bool embeddings, struct arena *a);

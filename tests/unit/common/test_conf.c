@@ -9,63 +9,19 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/buf.h"
 #include "common/conf.h"
 #include "common/json.h"
-
-static struct arena arena;
-static char path[64];
-
-static const char *write_file(const char *text)
-{
-	FILE *f = fopen(path, "w");
-	assert_non_null(f);
-	assert_true(fputs(text, f) >= 0);
-	fclose(f);
-	return path;
-}
-
-static struct conf *load_good(const char *text)
-{
-	struct conf *c = NULL;
-	struct conf_mistake *m;
-	size_t n;
-	int rc = conf_load(text ? write_file(text) : NULL, &arena, &c, &m, &n);
-	for (size_t i = 0; i < n; i++)
-		print_error(STR_FMT ": " STR_FMT "\n", STR_ARG(m[i].path), STR_ARG(m[i].text));
-	assert_int_equal(rc, 0);
-	return c;
-}
-
-/* The file must have exactly the mistakes given, in order: path and a part of the text, by twos, ended by NULL. */
-static void assert_mistakes(const char *text, const char *const *want)
-{
-	struct conf *c = NULL;
-	struct conf_mistake *m;
-	size_t n, i = 0;
-	assert_int_equal(conf_load(write_file(text), &arena, &c, &m, &n), -ERR_CONFIG);
-	for (; want[2 * i]; i++) {
-		if (i >= n)
-			fail_msg("no mistake at %s", want[2 * i]);
-		if (!str_eq_z(m[i].path, want[2 * i]) || str_find(m[i].text, str_from(want[2 * i + 1])) < 0)
-			fail_msg("wanted %s: …%s…, got " STR_FMT ": " STR_FMT, want[2 * i], want[2 * i + 1],
-			         STR_ARG(m[i].path), STR_ARG(m[i].text));
-	}
-	if (i < n)
-		fail_msg("one more: " STR_FMT ": " STR_FMT, STR_ARG(m[i].path), STR_ARG(m[i].text));
-}
-#define MISTAKES(text, ...) assert_mistakes(text, (const char *const[]){ __VA_ARGS__, NULL })
+#include "tests/lib/confs.h"
 
 #define TARGET              "\"provider\":\"openai\",\"model\":\"m\",\"base_url\":\"http://h/v1\""
 
 static void test_conf_defaults_without_a_file(void **state UNUSED)
 {
-	struct conf *c = load_good(NULL);
+	struct conf *c = confs_good(NULL);
 	assert_int_equal(c->worker_slots, 256);
 	assert_int_equal(c->limits_body_bytes, 10 << 20);
 	assert_int_equal(c->queue_lease_ms, 30000);
@@ -78,7 +34,7 @@ static void test_conf_defaults_without_a_file(void **state UNUSED)
 
 static void test_conf_reads_settings_targets_and_routes(void **state UNUSED)
 {
-	struct conf *c = load_good("{\"$schema\":\"x\",\"worker\":{\"slots\":7,\"grace\":\"1500ms\"},\"limits\":{"
+	struct conf *c = confs_good("{\"$schema\":\"x\",\"worker\":{\"slots\":7,\"grace\":\"1500ms\"},\"limits\":{"
 	                           "\"body_bytes\":\"2MiB\"},\"queue\":{\"notify\":false},"
 	                           "\"server\":{\"grace\":3},"
 	                           "\"routes\":{\"default\":{\"targets\":[\"b\",\"a/x.1\"]}},"
@@ -114,7 +70,7 @@ static void test_conf_reads_settings_targets_and_routes(void **state UNUSED)
 
 static void test_conf_names_every_mistake_at_once(void **state UNUSED)
 {
-	MISTAKES("{\"targets\":{\"a.b\":{\"provider\":\"openai\",\"modle\":\"m\",\"base_url\":\"ftp://h\",\"stream\":1,"
+	CONFS_MISTAKES("{\"targets\":{\"a.b\":{\"provider\":\"openai\",\"modle\":\"m\",\"base_url\":\"ftp://h\",\"stream\":1,"
 	         "\"price\":{\"input\":true,\"output\":0.5}}},"
 	         "\"routes\":{\"r\":{\"targets\":[\"a.c\",7]},\"s\":{},\"t\":{\"targets\":[]}},"
 	         "\"worker\":{\"slots\":0,\"slot\":1},\"queue\":7,\"wroker\":{},\"log\":{\"level\":\"loud\"}}",
@@ -130,33 +86,33 @@ static void test_conf_names_every_mistake_at_once(void **state UNUSED)
 
 static void test_conf_values_of_the_wrong_form(void **state UNUSED)
 {
-	MISTAKES("{\"worker\":{\"slots\":\"many\"}}", "worker.slots", "whole number, got \"many\"");
-	MISTAKES("{\"worker\":{\"slots\":1.5}}", "worker.slots", "got a number");
-	MISTAKES("{\"worker\":{\"slots\":null}}", "worker.slots", "got null");
-	MISTAKES("{\"limits\":{\"body_bytes\":\"10MB\"}}", "limits.body_bytes", "a size");
-	MISTAKES("{\"limits\":{\"body_bytes\":\"99999999999999999999GiB\"}}", "limits.body_bytes", "a size");
-	MISTAKES("{\"worker\":{\"grace\":\"soon\"}}", "worker.grace", "a duration");
-	MISTAKES("{\"queue\":{\"notify\":\"maybe\"}}", "queue.notify", "true or false");
-	MISTAKES("{\"webhook\":{\"schedule\":\"0,later\"}}", "webhook.schedule", "\"later\"");
-	MISTAKES("{\"queue\":{\"heartbeat\":\"11s\"}}", "queue.heartbeat", "a third of queue.lease");
-	MISTAKES("{\"worker.slots\":3}", "\"worker.slots\"", "not known");
-	MISTAKES("{\"targets\":{\"a b\":{}}}", "targets.\"a b\"", "no spaces");
-	MISTAKES("{\"targets\":{\"a\":{" TARGET ",\"headers\":{\"a:b\":\"x\",\"C\":\"1\\r\\n2\"}}}}",
+	CONFS_MISTAKES("{\"worker\":{\"slots\":\"many\"}}", "worker.slots", "whole number, got \"many\"");
+	CONFS_MISTAKES("{\"worker\":{\"slots\":1.5}}", "worker.slots", "got a number");
+	CONFS_MISTAKES("{\"worker\":{\"slots\":null}}", "worker.slots", "got null");
+	CONFS_MISTAKES("{\"limits\":{\"body_bytes\":\"10MB\"}}", "limits.body_bytes", "a size");
+	CONFS_MISTAKES("{\"limits\":{\"body_bytes\":\"99999999999999999999GiB\"}}", "limits.body_bytes", "a size");
+	CONFS_MISTAKES("{\"worker\":{\"grace\":\"soon\"}}", "worker.grace", "a duration");
+	CONFS_MISTAKES("{\"queue\":{\"notify\":\"maybe\"}}", "queue.notify", "true or false");
+	CONFS_MISTAKES("{\"webhook\":{\"schedule\":\"0,later\"}}", "webhook.schedule", "\"later\"");
+	CONFS_MISTAKES("{\"queue\":{\"heartbeat\":\"11s\"}}", "queue.heartbeat", "a third of queue.lease");
+	CONFS_MISTAKES("{\"worker.slots\":3}", "\"worker.slots\"", "not known");
+	CONFS_MISTAKES("{\"targets\":{\"a b\":{}}}", "targets.\"a b\"", "no spaces");
+	CONFS_MISTAKES("{\"targets\":{\"a\":{" TARGET ",\"headers\":{\"a:b\":\"x\",\"C\":\"1\\r\\n2\"}}}}",
 	         "targets.a.headers.a:b", "not a header name", "targets.a.headers.C", "control characters");
-	MISTAKES("{\"targets\":{\"a\":{" TARGET "}},\"routes\":{\"r\":{\"targets\":[\"a\",\"a\"]}}}",
+	CONFS_MISTAKES("{\"targets\":{\"a\":{" TARGET "}},\"routes\":{\"r\":{\"targets\":[\"a\",\"a\"]}}}",
 	         "routes.r.targets[1]", "twice");
-	MISTAKES("{\"models\":{\"gpt\":{}}}", "models.gpt", "only \"*\"");
+	CONFS_MISTAKES("{\"models\":{\"gpt\":{}}}", "models.gpt", "only \"*\"");
 }
 
 static void test_conf_files_that_are_no_json(void **state UNUSED)
 {
-	MISTAKES("{", path, "not valid JSON");
-	MISTAKES("[]", path, "wanted an object, got a list");
-	MISTAKES("{\"worker\":{\"slots\":1,\"slots\":2}}", path, "not valid JSON");
+	CONFS_MISTAKES("{", confs_path(), "not valid JSON");
+	CONFS_MISTAKES("[]", confs_path(), "wanted an object, got a list");
+	CONFS_MISTAKES("{\"worker\":{\"slots\":1,\"slots\":2}}", confs_path(), "not valid JSON");
 	struct conf *c;
 	struct conf_mistake *m;
 	size_t n;
-	assert_int_equal(conf_load("/nonexistent/x.json", &arena, &c, &m, &n), -ERR_CONFIG);
+	assert_int_equal(conf_load("/nonexistent/x.json", confs_arena(), &c, &m, &n), -ERR_CONFIG);
 	assert_int_equal(n, 1);
 	assert_true(str_eq_z(m[0].path, "/nonexistent/x.json"));
 }
@@ -168,14 +124,14 @@ static void test_conf_substitutes_the_environment(void **state UNUSED)
 	setenv("TEST_EMPTY", "", 1);
 	unsetenv("TEST_UNSET");
 	struct conf *c =
-	    load_good("{\"worker\":{\"slots\":\"${TEST_SLOTS}\"},\"targets\":{\"a\":{\"provider\":\"openai\","
+	    confs_good("{\"worker\":{\"slots\":\"${TEST_SLOTS}\"},\"targets\":{\"a\":{\"provider\":\"openai\","
 	              "\"model\":\"<${TEST_EMPTY:-dflt}|${TEST_UNSET:-}>\",\"base_url\":\"http://h\","
 	              "\"api_key\":\"a${TEST_KEY}b$${TEST_KEY}\"}}}");
 	assert_int_equal(c->worker_slots, 12);
 	assert_true(str_eq_z(c->targets[0].api_key, "ask-1${TEST_MODEL}b${TEST_KEY}"));
 	assert_true(str_eq_z(c->targets[0].model, "<dflt|>"));
 	conf_unref(c);
-	MISTAKES("{\"worker\":{\"slots\":\"${TEST_UNSET}\"},\"targets\":{\"a\":{" TARGET
+	CONFS_MISTAKES("{\"worker\":{\"slots\":\"${TEST_UNSET}\"},\"targets\":{\"a\":{" TARGET
 	         ",\"api_key\":\"${TEST UNSET}\","
 	         "\"headers\":{\"x\":\"${OPEN\"}}}}",
 	         "worker.slots", "environment variable TEST_UNSET is not set", "targets.a.api_key", "does not name",
@@ -186,27 +142,27 @@ static void test_conf_environment_overrides_the_file(void **state UNUSED)
 {
 	setenv("MILLRACE_WORKER_SLOTS", "33", 1);
 	setenv("MILLRACE_DATABASE_URL", "postgresql://h/db", 1);
-	struct conf *c = load_good("{\"worker\":{\"slots\":7}}");
+	struct conf *c = confs_good("{\"worker\":{\"slots\":7}}");
 	assert_int_equal(c->worker_slots, 33);
 	assert_string_equal(c->database_url, "postgresql://h/db");
 	conf_unref(c);
 	setenv("MILLRACE_WORKER_SLOTS", "lots", 1);
-	MISTAKES("{\"worker\":{\"slots\":7}}", "MILLRACE_WORKER_SLOTS", "got \"lots\"");
+	CONFS_MISTAKES("{\"worker\":{\"slots\":7}}", "MILLRACE_WORKER_SLOTS", "got \"lots\"");
 	unsetenv("MILLRACE_WORKER_SLOTS");
 	unsetenv("MILLRACE_DATABASE_URL");
 }
 
 static void test_conf_reload_keeps_what_needs_a_restart(void **state UNUSED)
 {
-	struct conf *old = load_good(
+	struct conf *old = confs_good(
 	    "{\"worker\":{\"slots\":7},\"server\":{\"listen\":\"127.0.0.1:1\"},\"queue\":{\"notify\":false}}");
 	conf_set_now(conf_ref(old));
 	struct str ignored;
 	struct conf_mistake *m;
 	size_t n;
-	write_file("{\"worker\":{\"slots\":8},\"server\":{\"listen\":\"127.0.0.1:2\"},\"targets\":{\"a\":{" TARGET
+	confs_write("{\"worker\":{\"slots\":8},\"server\":{\"listen\":\"127.0.0.1:2\"},\"targets\":{\"a\":{" TARGET
 	           "}}}");
-	assert_int_equal(conf_reload(&arena, &ignored, &m, &n), 0);
+	assert_int_equal(conf_reload(confs_arena(), &ignored, &m, &n), 0);
 	assert_int_equal(conf_now()->worker_slots, 8);
 	assert_int_equal(conf_now()->ntargets, 1);
 	assert_string_equal(conf_now()->server_listen, "127.0.0.1:1");
@@ -216,8 +172,8 @@ static void test_conf_reload_keeps_what_needs_a_restart(void **state UNUSED)
 	conf_unref(old);
 
 	const struct conf *before = conf_now();
-	write_file("{\"worker\":{\"slots\":0}}");
-	assert_int_equal(conf_reload(&arena, &ignored, &m, &n), -ERR_CONFIG);
+	confs_write("{\"worker\":{\"slots\":0}}");
+	assert_int_equal(conf_reload(confs_arena(), &ignored, &m, &n), -ERR_CONFIG);
 	assert_int_equal(n, 1);
 	assert_ptr_equal(conf_now(), before);
 	conf_set_now(NULL);
@@ -225,19 +181,19 @@ static void test_conf_reload_keeps_what_needs_a_restart(void **state UNUSED)
 
 static void test_conf_finds_routes_targets_and_models(void **state UNUSED)
 {
-	struct conf *c = load_good("{\"targets\":{\"a\":{" TARGET "}},\"routes\":{\"r\":{\"targets\":[\"a\"]}},"
+	struct conf *c = confs_good("{\"targets\":{\"a\":{" TARGET "}},\"routes\":{\"r\":{\"targets\":[\"a\"]}},"
 	                           "\"models\":{\"*\":{\"provider\":\"openai\",\"base_url\":\"http://any\"}}}");
-	assert_ptr_equal(conf_route_find(c, &arena, STR("r")), &c->routes[0]);
-	const struct conf_route *one = conf_route_find(c, &arena, STR("a"));
+	assert_ptr_equal(conf_route_find(c, confs_arena(), STR("r")), &c->routes[0]);
+	const struct conf_route *one = conf_route_find(c, confs_arena(), STR("a"));
 	assert_int_equal(one->ntargets, 1);
 	assert_ptr_equal(one->targets[0], &c->targets[0]);
-	const struct conf_route *model = conf_route_find(c, &arena, STR("gpt-9"));
+	const struct conf_route *model = conf_route_find(c, confs_arena(), STR("gpt-9"));
 	assert_true(str_eq_z(model->targets[0]->model, "gpt-9"));
 	assert_true(str_eq_z(model->targets[0]->name, "openai/gpt-9"));
-	assert_null(conf_route_find(c, &arena, STR("no good")));
-	assert_null(conf_route_find(c, &arena, STR("")));
+	assert_null(conf_route_find(c, confs_arena(), STR("no good")));
+	assert_null(conf_route_find(c, confs_arena(), STR("")));
 	c->any_model = NULL;
-	assert_null(conf_route_find(c, &arena, STR("gpt-9")));
+	assert_null(conf_route_find(c, confs_arena(), STR("gpt-9")));
 	conf_unref(c);
 }
 
@@ -284,12 +240,12 @@ static void test_conf_pages_hold_every_setting(void **state UNUSED)
 	_cleanup_(json_drop) json_t *v = json_parse(buf_str(&schema), NULL);
 	assert_non_null(v);
 	for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
-		struct str row = arena_printf(&arena, "| `%s` |", paths[i]);
+		struct str row = arena_printf(confs_arena(), "| `%s` |", paths[i]);
 		assert_true(str_find(buf_str(&md), row) >= 0);
 		const json_t *at = v;
 		struct str rest = str_from(paths[i]), word;
 		while (str_split(&rest, '.', &word)) {
-			at = json_get(json_get(at, "properties"), arena_strz(&arena, word));
+			at = json_get(json_get(at, "properties"), arena_strz(confs_arena(), word));
 			if (!at)
 				fail_msg("%s is not in the schema", paths[i]);
 		}
@@ -298,23 +254,7 @@ static void test_conf_pages_hold_every_setting(void **state UNUSED)
 	buf_done(&schema);
 }
 
-static int setup(void **state UNUSED)
-{
-	arena_init(&arena, 64 << 20);
-	memcpy(path, "/tmp/millrace-conf-XXXXXX", sizeof("/tmp/millrace-conf-XXXXXX"));
-	int fd = mkstemp(path);
-	return fd < 0 ? -1 : close(fd);
-}
-
-static int teardown(void **state UNUSED)
-{
-	unlink(path);
-	path[0] = 0;
-	arena_done(&arena);
-	return 0;
-}
-
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, confs_open, confs_close)
 
 int main(void)
 {
