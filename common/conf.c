@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The configuration's snapshot: loading, the process's current one, reload, and routes by name.
+ * The configuration's snapshot: loading, the process's current one, reload.
  *
  * conf_load sets the defaults of conf.def, reads the file (conf_read.c), lays the environment over it and checks what
  * one row of the table cannot say. Any mistake, and there may be many, makes the whole snapshot void: the caller gets

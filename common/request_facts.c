@@ -10,6 +10,7 @@
  */
 #include "common/request_facts.h"
 
+#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -98,7 +99,7 @@ static void add_front(struct walk *w, char kind, struct str s)
 	for (size_t i = 0; i < s.n; i += 8) {
 		uint64_t word = 0;
 		memcpy(&word, s.p + i, s.n - i < 8 ? s.n - i : 8);
-		h = (h ^ word) * FRONT_FACTOR;
+		h = (h ^ le64toh(word)) * FRONT_FACTOR;
 		h ^= h >> 32;
 	}
 	h *= FRONT_FACTOR;

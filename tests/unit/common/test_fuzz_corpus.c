@@ -17,6 +17,9 @@
 #define LLVMFuzzerTestOneInput fuzz_conf
 #include "tests/fuzz/fuzz_conf.c"
 #undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_request_facts
+#include "tests/fuzz/fuzz_request_facts.c"
+#undef LLVMFuzzerTestOneInput
 
 static void test_fuzz_corpus_of_sse_keeps_its_promises(void **state)
 {
@@ -36,12 +39,19 @@ static void test_fuzz_corpus_of_conf_keeps_its_promises(void **state)
 	corpus_replay("tests/fuzz/corpus/conf", 10, 100, fuzz_conf);
 }
 
+static void test_fuzz_corpus_of_request_facts_keeps_its_promises(void **state)
+{
+	(void)state;
+	corpus_replay("tests/fuzz/corpus/request_facts", 5, 300, fuzz_request_facts);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fuzz_corpus_of_sse_keeps_its_promises),
 		cmocka_unit_test(test_fuzz_corpus_of_json_keeps_its_promises),
 		cmocka_unit_test(test_fuzz_corpus_of_conf_keeps_its_promises),
+		cmocka_unit_test(test_fuzz_corpus_of_request_facts_keeps_its_promises),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
