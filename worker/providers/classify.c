@@ -68,6 +68,7 @@ static const struct phrase context_phrases[] = {
 	{ STR("api key not valid"), ERR_PROVIDER_AUTH },
 	{ STR("invalid api key"), ERR_PROVIDER_AUTH },
 	{ STR("spend limit"), ERR_BILLING },
+	{ STR("credit balance is too low"), ERR_BILLING }, /* Anthropic */
 };
 
 static const struct phrase trouble_phrases[] = {

@@ -2,9 +2,10 @@
 /* The wire formats by name. */
 #include "worker/providers/provider.h"
 
+#include "worker/providers/anthropic.h"
 #include "worker/providers/openai.h"
 
-static const struct provider *const all[] = { &provider_openai };
+static const struct provider *const all[] = { &provider_openai, &provider_anthropic };
 
 const struct provider *provider_find(struct str name)
 {
