@@ -1,61 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The answers in OpenAI's wire format: reading a chat request, what the model says, the completion object or the
- * stream, and errors. Pure: no I/O, no clock.
- *
- * Tokens are counted by a fixed rule: the bytes of a text divided by 4, rounded up; a prompt counts that plus 3 for
- * each message.
+ * What the model answers, before it has a format: a text, perhaps with reasoning before it, or a tool call, and how
+ * many tokens that took. Pure: no I/O, no clock.
  */
 #ifndef MR_CLI_SIMULATOR_ANSWER_H
 #define MR_CLI_SIMULATOR_ANSWER_H
 
+#include "cli/simulator/chat.h"
 #include "cli/simulator/script.h"
-#include "common/arena.h"
-#include "common/json.h"
 
-#define ANSWER_MAX  (96u << 20) /* bytes of one answer */
-#define CHOICES_MAX 16
+#define ANSWER_MAX (96u << 20) /* bytes of one answer */
 
-/* A chat request, read. All borrowed from the parsed body and the arena. */
-struct chat {
-	struct str model;
-	struct str last_user; /* text of the last user message */
-	struct str prompt;    /* text of the first message that is not a user's: what the system asks */
-	struct str tag;
-	const json_t *format; /* response_format, or NULL */
-	bool stream, include_usage;
-	int64_t max_tokens; /* INT64_MAX: none */
-	int64_t choices;
-	int64_t prompt_tokens;
+struct answer {
+	struct str text;      /* cut at max_tokens; "" with a tool call */
+	struct str thinking;  /* "" when there is none */
+	bool calls_tool;      /* chat's tool, with tool_args */
+	struct str tool_args; /* a JSON object */
+	bool cut;             /* the text ended at max_tokens */
+	/* Of all choices. cached is inside of chat's prompt_tokens, thinking inside of output. */
+	int64_t output_tokens, thinking_tokens, cached_tokens;
+	const char *id, *tool_id; /* in the format's style */
+	int64_t created;          /* seconds */
 };
-
-/* 0, or -ERR_…: err's text is for the message and err's param is the field's name as OpenAI writes it. */
-int chat_read(struct chat *c, struct arena *a, const json_t *body, struct err *err);
-int64_t count_tokens(struct str text);
-/* metadata.tag, else user, else the text "tag:WORD" in the first 200 bytes of `text`; p is NULL when there is none. */
-struct str answer_tag(const json_t *body, struct str text);
 
 /* What the model says: the rule's fixed answer, an echo, a filled schema, or a summary. The arena's. */
 struct str answer_text(struct arena *a, const struct chat *c, const struct rule *r);
+/* All of an answer but its ids and time. */
+void answer_make(struct answer *an, struct arena *a, const struct chat *c, const struct rule *r);
 
-struct answer {
-	struct str text; /* cut at max_tokens */
-	const char *finish_reason;
-	int64_t completion_tokens;
-	const char *id; /* "chatcmpl-…" */
-	int64_t created;
-};
-void answer_make(struct answer *an, const struct chat *c, const struct rule *r, struct str text);
-
-int answer_write(struct buf *b, const struct chat *c, const struct rule *r, const struct answer *an);
-/* All events of the stream; *ret_head and *ret_tail are the offsets where the text begins and ends. */
-int answer_write_stream(struct buf *b, const struct chat *c, const struct rule *r, const struct answer *an,
-                        size_t *ret_head, size_t *ret_tail);
-int answer_write_garbage(struct buf *b, enum garbage kind, const struct answer *an);
-
-/* {"error": {"message", "type", "param", "code"}}; param and code may be NULL. */
-int answer_write_error(struct buf *b, const char *type, const char *param, const char *code, struct str message);
-/* The failure of a rule: its error_body in its shape; returns the content type. */
-struct str answer_write_failure(struct buf *b, const struct rule *r, int status);
+/* The rule's finish_reason, else the format's word for how the answer ended. */
+const char *answer_finish(const struct answer *an, const struct rule *r, const char *stop, const char *length,
+                          const char *tool);
+/* The next piece of about n bytes, at least one character; n 0: all. */
+struct str answer_piece(struct str *rest, size_t n);
+/* A usage object as it is, or with the rule's `usage` laid over it. */
+void answer_add_usage(struct buf *b, const struct rule *r, struct str usage);
+int answer_write_garbage(struct buf *b, enum garbage kind, const char *id);
 
 #endif

@@ -12,17 +12,20 @@
  */
 #include "cli/simulator/sim.h"
 
+#include <string.h>
+
 #include "common/clock.h"
 
 #define SLOW_TICK_MS 50
-#define WINDOW_MS    60000
 
 /* Takes the call apart; what is needed for the last write is given back. The request is to be ended by the caller. */
 static struct buf call_close(struct call *c, int status, uint64_t bytes, bool canceled)
 {
 	struct buf out = c->out;
 	timer_stop(&c->timer);
-	stats_end(&c->sim->stats, c->seq, status, bytes, canceled);
+	stats_end(&c->sim->stats, c->ticket, status, bytes, canceled, clock_wall_us() / 1000);
+	if (c->meter)
+		meter_leave(c->meter);
 	script_unref(c->script);
 	c->out = (struct buf){ .p = NULL };
 	c->req->user = NULL;
@@ -50,48 +53,44 @@ void call_gone(struct call *c)
 	http_reply_abort(req);
 }
 
-static void add_duration(struct buf *b, uint64_t ms)
+int64_t call_age_ms(const struct call *c)
 {
-	if (ms < 1000)
-		buf_printf(b, "%llums", (unsigned long long)ms);
-	else
-		buf_printf(b, "%llu.%03llus", (unsigned long long)(ms / 1000), (unsigned long long)(ms % 1000));
+	return (int64_t)((clock_mono_ns() - c->req->started_ns) / 1000000);
 }
 
-static void add_limit(struct call *c, const char *const names[3], int64_t limit, int64_t used, uint64_t reset_ms)
+void call_add_retry_after(struct call *c)
 {
-	struct arena *a = &c->req->arena;
-	struct buf b;
-	http_reply_header(c->req, names[0], arena_printf(a, "%lld", (long long)limit));
-	http_reply_header(c->req, names[1], arena_printf(a, "%lld", (long long)MAX((int64_t)0, limit - used)));
-	buf_init(&b, 64);
-	add_duration(&b, reset_ms);
-	http_reply_header(c->req, names[2], buf_str(&b));
-	buf_done(&b);
+	if (c->status >= 400 && c->failure.retry_after >= 0)
+		http_reply_header(c->req, "retry-after",
+		                  arena_printf(&c->req->arena, "%lld", (long long)c->failure.retry_after));
 }
 
+static struct rate make_rate(int64_t limit, int64_t used, uint64_t reset_ms)
+{
+	return (struct rate){ limit, MAX((int64_t)0, limit - used), reset_ms };
+}
+
+/* A rule that enforces its limits tells these; others count in a plain minute, which refuses nothing. */
 static void add_headers(struct call *c)
 {
-	static const char *const requests[] = { "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests",
-		                                "x-ratelimit-reset-requests" };
-	static const char *const tokens[] = { "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens",
-		                              "x-ratelimit-reset-tokens" };
 	struct sim *sim = c->sim;
-	uint64_t now = loop_now_ms(&sim->loop), ms = (clock_mono_ns() - c->req->started_ns) / 1000000;
-	if (now - sim->window_ms >= WINDOW_MS) {
+	const struct rule *r = c->rule;
+	uint64_t now = loop_now_ms(&sim->loop);
+	if (now - sim->window_ms >= METER_WINDOW_MS) {
 		sim->window_ms = now;
 		sim->window_requests = sim->window_tokens = 0;
 	}
 	sim->window_requests++;
-	sim->window_tokens += c->tokens;
-	http_reply_header(c->req, "openai-processing-ms", arena_printf(&c->req->arena, "%llu", (unsigned long long)ms));
-	http_reply_header(c->req, "openai-version", STR("2020-10-01"));
-	uint64_t left = WINDOW_MS - (now - sim->window_ms);
-	add_limit(c, requests, c->rule->limit_requests, sim->window_requests, left);
-	add_limit(c, tokens, c->rule->limit_tokens, sim->window_tokens, left);
-	if (c->status >= 400 && c->rule->retry_after >= 0)
-		http_reply_header(c->req, "retry-after",
-		                  arena_printf(&c->req->arena, "%lld", (long long)c->rule->retry_after));
+	sim->window_tokens += c->facts.input_tokens + c->facts.output_tokens;
+	uint64_t left = METER_WINDOW_MS - (now - sim->window_ms);
+	struct rate requests = make_rate(r->limit_requests, sim->window_requests, left);
+	struct rate tokens = make_rate(r->limit_tokens, sim->window_tokens, left);
+	struct meter *m = meters_get(&sim->meters, r);
+	if (m && r->enforce_requests >= 0)
+		requests = make_rate(r->enforce_requests, (int64_t)m->n, meter_reset_ms(m, now));
+	if (m && r->enforce_tokens >= 0)
+		tokens = make_rate(r->enforce_tokens, m->tokens, meter_reset_ms(m, now));
+	c->format->add_headers(c, &requests, &tokens);
 }
 
 static void send_whole(struct call *c)
@@ -115,12 +114,11 @@ static size_t next_piece(const struct call *c, uint64_t *ret_wait_ms)
 		size_t n = (size_t)r->slow_bytes_per_s * SLOW_TICK_MS / 1000;
 		*ret_wait_ms = n > 0 ? SLOW_TICK_MS : 1000 / (uint64_t)r->slow_bytes_per_s;
 		to = c->at + MAX(n, (size_t)1);
-	} else if (c->is_stream && c->at < c->head) {
-		to = c->head;
+	} else if (c->is_stream && c->at < c->marks.head) {
+		to = c->marks.head;
 		*ret_wait_ms = c->plan.first_ms;
-	} else if (c->is_stream && c->at < c->tail && r->between_ms > 0) {
-		ssize_t end = str_find(str_sub(buf_str(&c->out), c->at, c->out.n), STR("\n\n"));
-		to = end < 0 ? c->out.n : c->at + (size_t)end + 2;
+	} else if (c->is_stream && c->at < c->marks.tail && r->between_ms > 0) {
+		to = c->at + c->format->event_len(str_sub(buf_str(&c->out), c->at, c->out.n));
 		*ret_wait_ms = (uint64_t)r->between_ms;
 	}
 	return MIN(to, c->limit);
@@ -160,7 +158,8 @@ static void on_due(struct timer *t)
 		call_cut(c);
 		return;
 	}
-	if (c->plan.fault != FAULT_CUT && (!paced || c->plan.fault != FAULT_NONE)) {
+	if (c->plan.fault != FAULT_CUT && c->plan.fault != FAULT_STREAM_ERROR &&
+	    (!paced || c->plan.fault != FAULT_NONE)) {
 		send_whole(c);
 		return;
 	}
@@ -172,12 +171,20 @@ static void on_due(struct timer *t)
 	on_pace(t);
 }
 
-static struct str key_of(const struct http_req *req)
+/* The key in the format's own header, a bearer token, or the key id of a signature (AWS). */
+static struct str key_of(const struct http_req *req, const struct format *f)
 {
-	struct str value = http_req_header(req, "authorization");
+	struct str value = http_req_header(req, f->key_header);
+	if (value.n == 0)
+		value = http_req_header(req, "authorization");
 	if (str_has_prefix_nocase(value, STR("bearer ")))
 		return str_trim(str_sub(value, 7, value.n));
-	return str_trim(value);
+	ssize_t at = str_has_prefix(value, STR("AWS4-")) ? str_find(value, STR("Credential=")) : -1;
+	if (at < 0)
+		return str_trim(value);
+	value = str_sub(value, (size_t)at + strlen("Credential="), value.n);
+	ssize_t slash = str_find_char(value, '/');
+	return slash < 0 ? value : str_sub(value, 0, (size_t)slash);
 }
 
 /* True when the caller may: the rule asks for no key, any key, or this one. */
@@ -187,77 +194,162 @@ static bool key_is_good(const struct rule *r, struct str key)
 	       (json_is_string(r->require_key) ? str_eq(json_str_of(r->require_key), key) : key.n > 0);
 }
 
-/* A client's mistake, or a call that the rule refuses for good. */
-static void refuse(struct call *c, int status, const char *param, const char *code, struct str message)
+/* The answer becomes this failure. */
+static void fail(struct call *c, struct failure f)
 {
-	c->status = status;
-	c->type = STR("application/json");
+	f.model = str_utf8_prefix(c->model, 200);
+	if (f.status == 0)
+		f.status = c->format->errors[f.kind].status;
+	c->failure = f;
+	c->status = f.status;
+	c->is_stream = false;
+	c->facts.output_tokens = 0;
 	buf_clear(&c->out);
-	answer_write_error(&c->out, "invalid_request_error", param && *param ? param : NULL, code, message);
-	send_whole(c);
 }
 
-/* The answer that the plan asks for; false when it was refused instead. */
-static bool make_answer(struct call *c, const json_t *body, int (*build)(struct call *, const json_t *, struct err *))
+/* A client's mistake, or a call that the rule refuses for good, in the format's own words: no business of the plan. */
+static bool refuse(struct call *c, struct failure f)
+{
+	f.retry_after = f.retry_after > 0 ? f.retry_after : -1;
+	fail(c, f);
+	c->type = STR("application/json");
+	c->format->write_error(&c->out, &c->failure);
+	return false;
+}
+
+static bool refuse_mistake(struct call *c, const struct err *err)
+{
+	struct failure f = { .kind = err->code == ERR_TOO_LARGE ? ERROR_TOO_LARGE : ERROR_BAD_REQUEST };
+	f.message = arena_str(&c->req->arena, str_from(err->text));
+	if (err->param[0])
+		f.param = arena_strz(&c->req->arena, str_from(err->param));
+	if (err->code == ERR_MISSING_FIELD)
+		f.code = "missing_required_parameter";
+	return refuse(c, f);
+}
+
+/* Whether the limits that the rule enforces let the call in. */
+static bool let_in(struct call *c)
+{
+	static const char *const names[] = { NULL, "requests", "tokens", "in_flight" };
+	struct meter *m = meters_get(&c->sim->meters, c->rule);
+	uint64_t wait_ms;
+	if (!m)
+		return true;
+	enum meter_limit over = meter_enter(m, c->rule, c->facts.input_tokens + c->facts.output_tokens,
+	                                    loop_now_ms(&c->sim->loop), &wait_ms);
+	if (over == METER_OK) {
+		c->meter = m;
+		return true;
+	}
+	c->facts.over = names[over];
+	return refuse(c, (struct failure){ .kind = ERROR_RATE_LIMIT, .retry_after = (int64_t)(wait_ms + 999) / 1000 });
+}
+
+static void plan_failure(struct call *c, enum error_class kind, int status)
+{
+	const struct rule *r = c->rule;
+	if (kind == ERROR_NONE)
+		kind = error_class_of(status);
+	fail(c, (struct failure){ .kind = kind, .status = status, .retry_after = r->retry_after });
+	if (kind == ERROR_QUOTA_DAY && r->retry_after < 0)
+		c->failure.retry_after = 43200;
+	c->type = format_write_failure(&c->out, c->format, r, &c->failure);
+}
+
+/* The stream ends with an error event: behind the event that holds the rule's byte, or behind the first text. */
+static void plan_stream_error(struct call *c)
+{
+	const struct rule *r = c->rule;
+	struct failure f = { .kind = r->stream_error, .retry_after = r->retry_after, .model = c->model };
+	size_t at = 0, wanted = r->stream_error_bytes < 0 ? c->marks.head + 1 : (size_t)r->stream_error_bytes;
+	while (at < wanted && at < c->out.n)
+		at += c->format->event_len(str_sub(buf_str(&c->out), at, c->out.n));
+	buf_truncate(&c->out, at);
+	c->marks.head = MIN(c->marks.head, at);
+	c->marks.tail = MIN(c->marks.tail, at);
+	f.status = c->format->errors[f.kind].status;
+	f.message = str_from(r->stream_error_message);
+	c->format->write_stream_error(&c->out, &f);
+}
+
+static void apply_plan(struct call *c)
+{
+	const struct rule *r = c->rule;
+	rule_decide(c->rule, &c->plan);
+	if (c->plan.fault == FAULT_STREAM_ERROR && !c->is_stream) {
+		c->plan.fault = FAULT_STATUS;
+		plan_failure(c, r->stream_error, 0);
+	} else if (c->plan.fault == FAULT_STREAM_ERROR) {
+		plan_stream_error(c);
+	} else if (c->plan.fault == FAULT_STATUS) {
+		plan_failure(c, r->error_class, c->plan.status);
+	} else if (c->plan.fault == FAULT_GARBAGE) {
+		const char *id = sim_answer_id(c->sim, &c->req->arena, c->format->id_prefix);
+		buf_clear(&c->out);
+		answer_write_garbage(&c->out, r->garbage, id);
+		if (r->garbage == GARBAGE_SSE)
+			c->type = str_from(c->format->stream_type);
+	}
+}
+
+/* Makes c->out, whatever it will be; false when the call was refused, which is told at once. */
+static bool judge(struct call *c, const json_t *body, const struct err *bad_json)
 {
 	struct err err = { .code = ERR_OK };
-	c->status = 200;
-	c->type = STR("application/json");
-	if (build(c, body, &err) < 0) {
-		const char *code = err.code == ERR_MISSING_FIELD ? "missing_required_parameter" : NULL;
-		refuse(c, err.code == ERR_TOO_LARGE ? 413 : 400, err.param, code, str_from(err.text));
+	struct arena *a = &c->req->arena;
+	int rc = body ? c->endpoint->build(c, body, &err) : 0;
+	if (!body)
+		return refuse(c, (struct failure){
+		                     .kind = ERROR_BAD_REQUEST,
+		                     .message = arena_printf(a, "We could not parse the JSON body of your request: %s",
+		                                             bad_json->text) });
+	if (!key_is_good(c->rule, c->facts.key))
+		return refuse(
+		    c, (struct failure){ .kind = ERROR_AUTH,
+		                         .message = c->facts.key.n ? STR("") : STR("You didn't provide an API key.") });
+	if (c->rule->unknown)
+		return refuse(c, (struct failure){ .kind = ERROR_NOT_FOUND });
+	if (rc == 0 && c->format->check)
+		rc = c->format->check(c->req, &err);
+	if (rc < 0)
+		return refuse_mistake(c, &err);
+	if (!let_in(c))
 		return false;
-	}
-	rule_decide(c->rule, &c->plan);
-	if (c->plan.fault == FAULT_STATUS) {
-		buf_clear(&c->out);
-		c->status = c->plan.status;
-		c->type = answer_write_failure(&c->out, c->rule, c->status);
-		c->is_stream = false;
-	} else if (c->plan.fault == FAULT_GARBAGE) {
-		struct answer an = { .id = sim_answer_id(c->sim, &c->req->arena, "chatcmpl-") };
-		buf_clear(&c->out);
-		answer_write_garbage(&c->out, c->rule->garbage, &an);
-		if (c->rule->garbage == GARBAGE_SSE)
-			c->type = STR("text/event-stream");
-	}
+	apply_plan(c);
 	return true;
 }
 
-void call_start(struct sim *sim, struct http_req *req,
-                int (*build)(struct call *c, const json_t *body, struct err *err),
-                struct str (*tag)(const json_t *body))
+void call_start(struct sim *sim, struct http_req *req, const struct format *format, const struct endpoint *endpoint,
+                struct str model)
 {
 	struct err err = { .code = ERR_OK };
+	int64_t at_ms = clock_wall_us() / 1000;
 	_cleanup_(json_drop) json_t *body = json_parse_lenient(req->body, &err);
 	struct call *c = arena_new(&req->arena, struct call);
-	struct str model = json_str(body, "model"), key = key_of(req);
 	c->sim = sim;
 	c->req = req;
+	c->format = format;
+	c->endpoint = endpoint;
+	c->model = model.n > 0 ? model : arena_str(&req->arena, json_str(body, "model"));
 	c->script = script_ref(sim->script);
-	c->rule = script_match(c->script, model);
+	c->rule = script_match(c->script, c->model);
+	c->status = 200;
+	c->type = STR("application/json");
+	c->facts = (struct stats_facts){
+		.model = c->model, .key = key_of(req, format), .body = req->body, .format = format->name, .at_ms = at_ms
+	};
 	buf_init(&c->out, ANSWER_MAX);
 	timer_init(&c->timer, &sim->loop, on_due);
-	c->seq = stats_begin(&sim->stats, model, key, tag(body), req->body, clock_wall_us() / 1000);
+	bool due = !judge(c, body, &err);
+	c->ticket = stats_begin(&sim->stats, &c->facts);
 	req->user = c;
-	if (!body) {
-		struct str text =
-		    arena_printf(&req->arena, "We could not parse the JSON body of your request: %s", err.text);
-		refuse(c, 400, NULL, NULL, text);
-	} else if (!key_is_good(c->rule, key)) {
-		refuse(c, 401, NULL, "invalid_api_key",
-		       key.n ? STR("Incorrect API key provided.") : STR("You didn't provide an API key."));
-	} else if (c->rule->unknown) {
-		refuse(c, 404, NULL, "model_not_found",
-		       arena_printf(&req->arena,
-		                    "The model `" STR_FMT "` does not exist or you do not have access to it.",
-		                    STR_ARG(str_utf8_prefix(model, 200))));
-	} else if (make_answer(c, body, build)) {
-		/* A whole answer comes when its first token would have, and the rest would cost no time. */
-		uint64_t wait_ms = c->plan.before_ms + (c->is_stream ? 0 : c->plan.first_ms);
-		if (wait_ms > 0)
-			timer_start(&c->timer, wait_ms);
-		else
-			on_due(&c->timer);
-	}
+	/* A whole answer comes when its first token would have, and the rest would cost no time. */
+	uint64_t wait_ms = c->plan.before_ms + (c->is_stream ? 0 : c->plan.first_ms);
+	if (due)
+		send_whole(c);
+	else if (wait_ms > 0)
+		timer_start(&c->timer, wait_ms);
+	else
+		on_due(&c->timer);
 }

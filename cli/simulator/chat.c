@@ -1,48 +1,127 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* POST /v1/chat/completions: reads the request, makes the text and its bytes. All memory of the making is gone
- * afterwards. */
-#include "cli/simulator/sim.h"
+/*
+ * Reading chat requests, the part that all formats share: texts and files of messages, tags, numbers. The text of a
+ * message grows in a buffer and moves to the arena when the message ends; files are decoded, hashed and let go.
+ */
+#include "cli/simulator/chat.h"
 
-#include "common/clock.h"
+#include <string.h>
 
-#define SCRATCH_MAX (256u << 20)
-
-struct str chat_tag(const json_t *body)
+void chat_init(struct chat *c, struct arena *a)
 {
-	const json_t *messages = json_get(body, "messages"), *content;
-	struct str text = { NULL, 0 };
-	for (size_t i = json_array_size(messages); i > 0 && !text.p; i--) {
-		const json_t *message = json_array_get(messages, i - 1);
-		if (!str_eq(json_str(message, "role"), STR("user")))
-			continue;
-		content = json_get(message, "content");
-		text = json_is_string(content) ? json_str_of(content) : json_str(json_array_get(content, 0), "text");
-	}
-	return answer_tag(body, text);
+	*c = (struct chat){ .arena = a, .max_tokens = INT64_MAX, .choices = 1, .last_user = STR("") };
+	buf_init(&c->text, CHAT_TEXT_MAX);
 }
 
-int chat_build(struct call *c, const json_t *body, struct err *err)
+void chat_done(struct chat *c)
 {
-	struct arena scratch;
-	struct chat chat;
-	struct answer an;
-	arena_init(&scratch, SCRATCH_MAX);
-	int rc = chat_read(&chat, &scratch, body, err);
-	if (rc == 0) {
-		an.id = sim_answer_id(c->sim, &scratch, "chatcmpl-");
-		an.created = clock_wall_us() / 1000000;
-		answer_make(&an, &chat, c->rule, answer_text(&scratch, &chat, c->rule));
-		c->tokens = chat.prompt_tokens + an.completion_tokens;
-		if (chat.stream) {
-			c->is_stream = true;
-			c->type = STR("text/event-stream");
-			rc = answer_write_stream(&c->out, &chat, c->rule, &an, &c->head, &c->tail);
-		} else {
-			rc = answer_write(&c->out, &chat, c->rule, &an);
-		}
-		if (rc < 0)
-			err_set(err, ERR_TOO_LARGE, "The answer would be too large.");
+	buf_done(&c->text);
+	json_decref(take(&c->made));
+}
+
+int64_t count_tokens(struct str text)
+{
+	return (int64_t)((text.n + 3) / 4);
+}
+
+struct str answer_tag(struct str given, struct str text)
+{
+	if (given.p)
+		return given;
+	text = str_sub(text, 0, 200);
+	ssize_t at = str_find(text, STR("tag:"));
+	if (at < 0)
+		return (struct str){ NULL, 0 };
+	size_t from = (size_t)at + 4, to = from;
+	while (to < text.n && (unsigned char)text.p[to] > ' ')
+		to++;
+	return to > from ? str_sub(text, from, to - from) : (struct str){ NULL, 0 };
+}
+
+void chat_text(struct chat *c, struct str text)
+{
+	if (text.n == 0)
+		return;
+	if (c->text.n > 0)
+		buf_add_char(&c->text, '\n');
+	buf_add_str(&c->text, text);
+}
+
+int chat_file(struct chat *c, struct str media_type, struct str base64, const char *at, struct err *err)
+{
+	struct buf bytes;
+	buf_init(&bytes, CHAT_TEXT_MAX);
+	if (base64.n == 0 || crypto_base64_decode(&bytes, base64) < 0) {
+		buf_done(&bytes);
+		return err_set_at(err, ERR_INVALID, at, "%s: invalid base64 data", at);
 	}
-	arena_done(&scratch);
-	return rc;
+	if (c->nfiles < STATS_FILES_MAX) {
+		struct stats_file *f = &c->files[c->nfiles++];
+		struct str shown = str_utf8_prefix(media_type, STATS_NAME_MAX - 1);
+		if (shown.n > 0)
+			memcpy(f->type, shown.p, shown.n);
+		f->bytes = bytes.n;
+		crypto_sha256(buf_str(&bytes), f->sha256);
+	}
+	if (str_has_prefix_nocase(media_type, STR("text/")))
+		chat_text(c, buf_str(&bytes));
+	else
+		c->prompt_tokens += CHAT_FILE_TOKENS;
+	buf_done(&bytes);
+	return 0;
+}
+
+int chat_file_url(struct chat *c, struct str url, const char *at, struct err *err)
+{
+	struct str head;
+	if (str_has_prefix_nocase(url, STR("http://")) || str_has_prefix_nocase(url, STR("https://")))
+		return 0;
+	ssize_t comma = str_find_char(str_sub(url, 0, 300), ',');
+	if (!str_has_prefix_nocase(url, STR("data:")) || comma < 0)
+		return err_set_at(err, ERR_INVALID, at, "%s: wanted a data: URL with base64", at);
+	head = str_sub(url, 5, (size_t)comma - 5);
+	if (!str_has_suffix(head, STR(";base64")))
+		return err_set_at(err, ERR_INVALID, at, "%s: wanted a data: URL with base64", at);
+	head.n -= strlen(";base64");
+	ssize_t parameters = str_find_char(head, ';');
+	if (parameters >= 0)
+		head.n = (size_t)parameters;
+	return chat_file(c, head, str_sub(url, (size_t)comma + 1, url.n), at, err);
+}
+
+void chat_message_end(struct chat *c, enum chat_role role)
+{
+	struct str text = arena_str(c->arena, buf_str(&c->text));
+	buf_clear(&c->text);
+	c->prompt_tokens += count_tokens(text) + 3;
+	if (role == CHAT_USER)
+		c->last_user = text;
+	else if (c->prompt.n == 0)
+		c->prompt = text;
+}
+
+int chat_read_limit(const json_t *object, const char *name, const char *at, int64_t *ret, struct err *err)
+{
+	const json_t *v = json_get(object, name);
+	if (!v || json_is_null(v))
+		return 0;
+	if (!json_is_integer(v) || json_integer_value(v) < 1)
+		return err_set_at(err, ERR_OUT_OF_RANGE, at, "Invalid '%s': expected an integer of at least 1.", at);
+	*ret = json_integer_value(v);
+	return 0;
+}
+
+int chat_check_fields(const json_t *object, const char *const *known, struct err *err)
+{
+	const char *name;
+	json_t *value;
+	json_object_foreach((json_t *)(uintptr_t)object, name, value)
+	{
+		size_t i = 0;
+		while (known[i] && strcmp(known[i], name) != 0)
+			i++;
+		if (!known[i])
+			return err_set_at(err, ERR_UNKNOWN_FIELD, name, "%.100s: there is no such field", name);
+	}
+	return 0;
 }

@@ -54,6 +54,21 @@ void control_calls(struct sim *sim, struct http_req *req)
 	reply_json(req, 200, &b);
 }
 
+void control_windows(struct sim *sim, struct http_req *req)
+{
+	struct str text, model = { NULL, 0 };
+	uint64_t seconds = 60;
+	struct buf b;
+	http_req_query(req, "model", &model);
+	if (http_req_query(req, "seconds", &text) && str_u64(text, 1, 86400, &seconds) < 0) {
+		sim_reply_error(req, 400, "seconds", NULL, STR("seconds: wanted 1 to 86400"));
+		return;
+	}
+	buf_init(&b, 1u << 20);
+	stats_write_windows(&sim->stats, &b, (int64_t)seconds * 1000, model);
+	reply_json(req, 200, &b);
+}
+
 void control_stats_reset(struct sim *sim, struct http_req *req)
 {
 	stats_reset(&sim->stats);

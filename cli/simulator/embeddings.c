@@ -4,17 +4,20 @@
  * input: the same text gives the same vector in every process, other texts give nearly orthogonal ones. A shorter
  * vector (dimensions) is the beginning of the longer one, made a unit vector again, as with OpenAI's models.
  */
-#include "cli/simulator/sim.h"
+#include "cli/simulator/openai.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-#define INPUTS_MAX     2048
-#define DIMENSIONS_MAX 4096
+#include "cli/simulator/sim.h"
 
-struct str embeddings_tag(const json_t *body)
+#define INPUTS_MAX 2048
+
+static struct str embeddings_tag(const json_t *body)
 {
 	const json_t *input = json_get(body, "input");
-	return answer_tag(body, json_is_array(input) ? json_str_of(json_array_get(input, 0)) : json_str_of(input));
+	return answer_tag(openai_tag(body),
+	                  json_is_array(input) ? json_str_of(json_array_get(input, 0)) : json_str_of(input));
 }
 
 static uint64_t next(uint64_t *state)
@@ -54,29 +57,37 @@ static void make_vector(struct str input, float *v, size_t n)
 		v[i] = (float)((double)v[i] / length);
 }
 
-static void write_vector(struct buf *b, const float *v, size_t n, bool base64)
+void embedding_write(struct buf *b, struct str text, size_t dimensions, bool base64)
 {
+	assert(dimensions > 0 && dimensions <= DIMENSIONS_MAX);
+	float *v = calloc(dimensions, sizeof(*v));
+	assert(v);
+	make_vector(text, v, dimensions);
 	if (base64) {
 		buf_add_char(b, '"');
-		crypto_base64(b, (struct str){ (const char *)v, n * sizeof(*v) });
+		crypto_base64(b, (struct str){ (const char *)v, dimensions * sizeof(*v) });
 		buf_add_char(b, '"');
-		return;
+	} else {
+		for (size_t i = 0; i < dimensions; i++)
+			buf_printf(b, "%c%.9g", i ? ',' : '[', (double)v[i]);
+		buf_add_char(b, ']');
 	}
-	for (size_t i = 0; i < n; i++)
-		buf_printf(b, "%c%.9g", i ? ',' : '[', (double)v[i]);
-	buf_add_char(b, ']');
+	free(v);
+}
+
+size_t embedding_dimensions(struct str model)
+{
+	return str_find(model, STR("large")) >= 0 || str_has_prefix(model, STR("gemini")) ? 3072 : 1536;
 }
 
 static int add_one(struct call *c, const json_t *input, size_t index, size_t dimensions, bool base64, struct err *err)
 {
-	float v[DIMENSIONS_MAX / 2];
-	float *vector = dimensions <= ARRAY_LEN(v) ? v : arena_array(&c->req->arena, float, dimensions);
 	struct buf text;
 	int rc = 0;
 	buf_init(&text, ANSWER_MAX);
 	if (json_is_string(input)) {
 		buf_add_str(&text, json_str_of(input));
-		c->tokens += count_tokens(json_str_of(input));
+		c->facts.input_tokens += count_tokens(json_str_of(input));
 	} else {
 		const json_t *token;
 		size_t i;
@@ -86,26 +97,25 @@ static int add_one(struct call *c, const json_t *input, size_t index, size_t dim
 				rc = -ERR_WRONG_TYPE;
 			buf_printf(&text, "%lld ", (long long)json_integer_value(token));
 		}
-		c->tokens += (int64_t)json_array_size(input);
+		c->facts.input_tokens += (int64_t)json_array_size(input);
 	}
 	if (rc < 0 || text.n == 0)
 		rc = err_set_at(err, ERR_WRONG_TYPE, "input",
 		                "Invalid 'input': wanted texts or lists of tokens that are not empty.");
 	if (rc == 0) {
-		make_vector(buf_str(&text), vector, dimensions);
 		buf_printf(&c->out, "%s{\"object\":\"embedding\",\"index\":%zu,\"embedding\":", index ? "," : "",
 		           index);
-		write_vector(&c->out, vector, dimensions, base64);
+		embedding_write(&c->out, buf_str(&text), dimensions, base64);
 		buf_add_char(&c->out, '}');
 	}
 	buf_done(&text);
 	return rc;
 }
 
-static int read_dimensions(const json_t *body, size_t *ret, struct err *err)
+static int read_dimensions(const json_t *body, struct str model, size_t *ret, struct err *err)
 {
 	const json_t *v = json_get(body, "dimensions");
-	*ret = str_find(json_str(body, "model"), STR("large")) >= 0 ? 3072 : 1536;
+	*ret = embedding_dimensions(model);
 	if (!v || json_is_null(v))
 		return 0;
 	if (!json_is_integer(v) || json_integer_value(v) < 1 || json_integer_value(v) > DIMENSIONS_MAX)
@@ -121,14 +131,17 @@ int embeddings_build(struct call *c, const json_t *body, struct err *err)
 	struct str format = json_str(body, "encoding_format");
 	bool base64 = str_eq(format, STR("base64"));
 	size_t dimensions, i;
-	if (json_str(body, "model").n == 0)
+	struct str tag = embeddings_tag(body);
+	if (tag.p)
+		c->facts.tag = arena_str(&c->req->arena, str_sub(tag, 0, STATS_NAME_MAX));
+	if (c->model.n == 0)
 		return err_set_at(err, ERR_MISSING_FIELD, "model", "you must provide a model parameter");
 	if (!input)
 		return err_set_at(err, ERR_MISSING_FIELD, "input", "Missing required parameter: 'input'.");
 	if (format.p && !base64 && !str_eq(format, STR("float")))
 		return err_set_at(err, ERR_INVALID, "encoding_format",
 		                  "Invalid 'encoding_format': wanted 'float' or 'base64'.");
-	int rc = read_dimensions(body, &dimensions, err);
+	int rc = read_dimensions(body, c->model, &dimensions, err);
 	if (rc < 0)
 		return rc;
 	/* A text, or one list of tokens, is one input; a list of these is many. */
@@ -146,10 +159,10 @@ int embeddings_build(struct call *c, const json_t *body, struct err *err)
 	if (rc < 0)
 		return rc;
 	buf_add_z(&c->out, "],\"model\":");
-	buf_add_json_str(&c->out, json_str(body, "model"));
+	buf_add_json_str(&c->out, c->model);
 	if (!c->rule->no_usage)
-		buf_printf(&c->out, ",\"usage\":{\"prompt_tokens\":%lld,\"total_tokens\":%lld}", (long long)c->tokens,
-		           (long long)c->tokens);
+		buf_printf(&c->out, ",\"usage\":{\"prompt_tokens\":%lld,\"total_tokens\":%lld}",
+		           (long long)c->facts.input_tokens, (long long)c->facts.input_tokens);
 	if (buf_add_char(&c->out, '}') < 0)
 		return err_set(err, ERR_TOO_LARGE, "The answer would be too large.");
 	return 0;

@@ -8,9 +8,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/crypto.h"
+
 #define MS_MAX 3600000
 
-enum field_kind { FIELD_INT, FIELD_RATE, FIELD_BOOL, FIELD_TEXT, FIELD_ANY, FIELD_KEY, FIELD_GARBAGE, FIELD_STATUSES };
+enum field_kind {
+	FIELD_INT,
+	FIELD_RATE,
+	FIELD_BOOL,
+	FIELD_TEXT,
+	FIELD_ANY,
+	FIELD_OBJECT,
+	FIELD_RAW,
+	FIELD_KEY,
+	FIELD_GARBAGE,
+	FIELD_STATUSES,
+	FIELD_CLASS,
+	FIELD_STREAM_ERROR
+};
 
 struct field {
 	const char *name;
@@ -31,6 +46,8 @@ static const struct field fields[] = {
 	{ "seed", FIELD_INT, AT(seed), 0, INT64_MAX, false, false },
 	{ "error_status", FIELD_INT, AT(error_status), 200, 599, false, true },
 	{ "error_body", FIELD_ANY, AT(error_body), 0, 0, false, false },
+	{ "error_class", FIELD_CLASS, AT(error_class), 0, 0, false, true },
+	{ "stream_error", FIELD_STREAM_ERROR, AT(stream_error), 0, 0, false, true },
 	{ "fail_first", FIELD_INT, AT(fail_first), 0, INT64_MAX, true, false },
 	{ "every", FIELD_INT, AT(every), 0, INT64_MAX, true, false },
 	{ "status_sequence", FIELD_STATUSES, AT(status_sequence), 0, 0, true, false },
@@ -44,19 +61,32 @@ static const struct field fields[] = {
 	{ "answer", FIELD_TEXT, AT(answer), 0, 0, false, false },
 	{ "echo", FIELD_BOOL, AT(echo), 0, 0, false, false },
 	{ "finish_reason", FIELD_TEXT, AT(finish_reason), 0, 0, false, false },
+	{ "tool_call", FIELD_BOOL, AT(tool_call), 0, 0, false, false },
+	{ "thinking", FIELD_TEXT, AT(thinking), 0, 0, false, false },
+	{ "cached_tokens", FIELD_INT, AT(cached_tokens), 0, INT32_MAX, false, false },
+	{ "usage", FIELD_OBJECT, AT(usage), 0, 0, false, false },
+	{ "raw_body", FIELD_RAW, AT(raw_body), 0, 0, false, false },
+	{ "raw_stream", FIELD_RAW, AT(raw_stream), 0, 0, false, false },
 	{ "require_key", FIELD_KEY, AT(require_key), 0, 0, false, false },
 	{ "unknown", FIELD_BOOL, AT(unknown), 0, 0, false, false },
 	{ "slow_bytes_per_s", FIELD_INT, AT(slow_bytes_per_s), 1, INT32_MAX, false, false },
 	{ "chunk_bytes", FIELD_INT, AT(chunk_bytes), 0, INT32_MAX, false, false },
 	{ "limit_requests", FIELD_INT, AT(limit_requests), 0, INT32_MAX, false, false },
 	{ "limit_tokens", FIELD_INT, AT(limit_tokens), 0, INT32_MAX, false, false },
+	{ "enforce_requests", FIELD_INT, AT(enforce_requests), 0, 100000, false, false },
+	{ "enforce_tokens", FIELD_INT, AT(enforce_tokens), 0, INT64_MAX / 4, false, false },
+	{ "max_in_flight", FIELD_INT, AT(max_in_flight), 0, INT32_MAX, false, false },
 };
 
 static const struct rule defaults = {
 	.pattern = "*",
 	.error_status = 500,
 	.cut_after_bytes = -1,
+	.stream_error_bytes = -1,
 	.retry_after = -1,
+	.enforce_requests = -1,
+	.enforce_tokens = -1,
+	.max_in_flight = -1,
 	.chunk_bytes = 24,
 	.limit_requests = 10000,
 	.limit_tokens = 2000000,
@@ -106,6 +136,99 @@ static int set_garbage(struct rule *r, const json_t *v, const char *at, struct e
 	return 0;
 }
 
+enum error_class error_class_from(struct str word)
+{
+	static const char *const words[ERROR_CLASSES] = {
+		[ERROR_NONE] = "",
+		[ERROR_RATE_LIMIT] = "rate_limit",
+		[ERROR_OVERLOADED] = "overloaded",
+		[ERROR_AUTH] = "auth",
+		[ERROR_BILLING] = "billing",
+		[ERROR_PERMISSION] = "permission",
+		[ERROR_NOT_FOUND] = "not_found",
+		[ERROR_CONTEXT_WINDOW] = "context_window",
+		[ERROR_CONTENT_FILTER] = "content_filter",
+		[ERROR_BAD_REQUEST] = "bad_request",
+		[ERROR_TOO_LARGE] = "too_large",
+		[ERROR_SERVER_ERROR] = "server_error",
+		[ERROR_QUOTA_DAY] = "quota_day",
+		[ERROR_TIMEOUT] = "timeout",
+	};
+	for (int i = 1; i < ERROR_CLASSES; i++) {
+		if (str_eq_z(word, words[i]))
+			return (enum error_class)i;
+	}
+	return ERROR_NONE;
+}
+
+static int set_class(enum error_class *to, const json_t *v, const char *at, struct err *err)
+{
+	*to = error_class_from(json_str_of(v));
+	if (*to == ERROR_NONE)
+		return err_set_at(err, ERR_WRONG_TYPE, at,
+		                  "%s: wanted rate_limit, overloaded, auth, billing, permission, not_found, "
+		                  "context_window, content_filter, bad_request, too_large, server_error, quota_day or "
+		                  "timeout",
+		                  at);
+	return 0;
+}
+
+/* "overloaded", or {"class": "overloaded", "after_bytes": 100, "message": "…"}. */
+static int set_stream_error(struct rule *r, const json_t *v, const char *at, struct err *err)
+{
+	const json_t *bytes = json_get(v, "after_bytes"), *message = json_get(v, "message");
+	if (!json_is_object(v))
+		return set_class(&r->stream_error, v, at, err);
+	if ((bytes && (!json_is_integer(bytes) || json_integer_value(bytes) < 0)) ||
+	    (message && !json_is_string(message)) || json_object_size(v) != 1u + !!bytes + !!message)
+		return err_set_at(err, ERR_WRONG_TYPE, at,
+		                  "%s: wanted a class, or {\"class\", \"after_bytes\": 0 or more, \"message\"}", at);
+	r->stream_error_bytes = bytes ? json_integer_value(bytes) : -1;
+	r->stream_error_message = json_string_value(message);
+	return set_class(&r->stream_error, json_get(v, "class"), at, err);
+}
+
+static int set_raw(const json_t **to, const json_t *v, const char *at, struct err *err)
+{
+	struct buf bytes;
+	buf_init(&bytes, 64u << 20);
+	bool good = json_is_string(v) ||
+	            (json_is_string(json_get(v, "base64")) && crypto_base64_decode(&bytes, json_str(v, "base64")) == 0);
+	buf_done(&bytes);
+	if (!good)
+		return err_set_at(err, ERR_WRONG_TYPE, at, "%s: wanted a text, or {\"base64\": \"…\"}", at);
+	*to = v;
+	return 0;
+}
+
+/* The kinds that are more than one value of a type. */
+static int set_special(struct rule *r, enum field_kind kind, void *to, const json_t *v, const char *at, struct err *err)
+{
+	switch (kind) {
+	case FIELD_OBJECT:
+		if (!json_is_object(v))
+			return err_set_at(err, ERR_WRONG_TYPE, at, "%s: wanted an object", at);
+		*(const json_t **)to = v;
+		return 0;
+	case FIELD_RAW:
+		return set_raw(to, v, at, err);
+	case FIELD_CLASS:
+		return set_class(to, v, at, err);
+	case FIELD_STREAM_ERROR:
+		return set_stream_error(r, v, at, err);
+	case FIELD_KEY:
+		if (!json_is_boolean(v) && !json_is_string(v))
+			return err_set_at(err, ERR_WRONG_TYPE, at, "%s: wanted true, false or the key", at);
+		*(const json_t **)to = json_is_false(v) ? NULL : v;
+		return 0;
+	case FIELD_GARBAGE:
+		return set_garbage(r, v, at, err);
+	default:
+		assert(kind == FIELD_STATUSES);
+		return set_statuses(r, v, at, err);
+	}
+}
+
 static int set_field(struct rule *r, const struct field *f, const json_t *v, const char *at, struct err *err)
 {
 	void *to = (char *)r + f->offset;
@@ -134,17 +257,9 @@ static int set_field(struct rule *r, const struct field *f, const json_t *v, con
 	case FIELD_ANY:
 		*(const json_t **)to = v;
 		return 0;
-	case FIELD_KEY:
-		if (!json_is_boolean(v) && !json_is_string(v))
-			return err_set_at(err, ERR_WRONG_TYPE, at, "%s: wanted true, false or the key", at);
-		*(const json_t **)to = json_is_false(v) ? NULL : v;
-		return 0;
-	case FIELD_GARBAGE:
-		return set_garbage(r, v, at, err);
-	case FIELD_STATUSES:
-		return set_statuses(r, v, at, err);
+	default:
+		return set_special(r, f->kind, to, v, at, err);
 	}
-	return 0;
 }
 
 static const struct field *field_of(const char *name)
@@ -179,8 +294,12 @@ static int read_rule(struct rule *r, const char *pattern, json_t *source, struct
 		r->chosen_by_rule |= f->chooses;
 		r->has_fault |= f->faults && !json_is_false(v);
 	}
-	if (r->retry_after >= 0 && !json_object_get(source, "error_status"))
-		r->error_status = 429;
+	if (!json_object_get(source, "error_status")) {
+		if (r->error_class != ERROR_NONE)
+			r->error_status = 0;
+		else if (r->retry_after >= 0)
+			r->error_status = 429;
+	}
 	r->random = (uint64_t)r->seed;
 	return 0;
 }
@@ -385,6 +504,7 @@ void rule_decide(struct rule *r, struct plan *ret)
 		             : r->cut_before_head      ? FAULT_NO_HEAD
 		             : r->garbage              ? FAULT_GARBAGE
 		             : r->cut_after_bytes >= 0 ? FAULT_CUT
+		             : r->stream_error         ? FAULT_STREAM_ERROR
 		                                       : FAULT_STATUS;
 	}
 	if (r->jitter_ms > 0)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The simulator's process: command line, listener, routes, stop. It answers chat completions (also as streams) and
- * embeddings in OpenAI's form; a script, given at the start or sent to /_control, orders latencies, errors, cuts and
- * hangs per model; /_control/stats and /_control/calls tell what was asked.
+ * The simulator's process: command line, listener, routes, stop. It answers chats (also as streams) and embeddings in
+ * the forms of all providers (format.h); a script, given at the start or sent to /_control, orders latencies, errors,
+ * cuts and hangs per model; /_control/stats, /_control/calls and /_control/windows tell what was asked.
  *
  * SIGTERM and SIGINT stop it at once: all connections are closed, whatever they wait for.
  */
@@ -26,9 +26,10 @@ static const char *const usual_models[] = { "gpt-4o", "gpt-4o-mini", "sim-extrac
 void sim_reply_error(struct http_req *req, int status, const char *param, const char *code, struct str message)
 {
 	struct buf b;
+	struct failure f = { .kind = error_class_of(status), .status = status, .message = message, .code = code };
+	f.param = param && *param ? param : NULL;
 	buf_init(&b, 1u << 20);
-	answer_write_error(&b, status < 500 ? "invalid_request_error" : "server_error", param && *param ? param : NULL,
-	                   code, message);
+	format_openai.write_error(&b, &f);
 	http_reply(req, status, STR("application/json"), buf_str(&b));
 	buf_done(&b);
 }
@@ -82,28 +83,17 @@ static void list_models(struct sim *sim, struct http_req *req)
 	buf_done(&b);
 }
 
-static void chat_completions(struct sim *sim, struct http_req *req)
-{
-	call_start(sim, req, chat_build, chat_tag);
-}
-
-static void embeddings(struct sim *sim, struct http_req *req)
-{
-	call_start(sim, req, embeddings_build, embeddings_tag);
-}
-
 static const struct route {
 	enum http_method method;
 	const char *method_name, *path;
 	void (*fn)(struct sim *sim, struct http_req *req);
 } routes[] = {
-	{ HTTP_POST, "POST", "/v1/chat/completions", chat_completions },
-	{ HTTP_POST, "POST", "/v1/embeddings", embeddings },
 	{ HTTP_GET, "GET", "/v1/models", list_models },
 	{ HTTP_GET, "GET", "/_control", control_get },
 	{ HTTP_POST, "POST", "/_control", control_post },
 	{ HTTP_GET, "GET", "/_control/stats", control_stats },
 	{ HTTP_GET, "GET", "/_control/calls", control_calls },
+	{ HTTP_GET, "GET", "/_control/windows", control_windows },
 	{ HTTP_POST, "POST", "/_control/stats/reset", control_stats_reset },
 };
 
@@ -112,10 +102,20 @@ static void on_head(struct http_req *req)
 	req->route = "simulator";
 }
 
+static void not_allowed(struct http_req *req, const char *allowed)
+{
+	http_reply_header(req, "Allow", str_from(allowed));
+	sim_reply_error(req, 405, NULL, "method_not_supported",
+	                arena_printf(&req->arena, "Not allowed to " STR_FMT " on " STR_FMT ".",
+	                             STR_ARG(req->method_text), STR_ARG(str_utf8_prefix(req->path, 500))));
+}
+
 static void on_end(struct http_req *req)
 {
 	struct sim *sim = http_server_user(req->server);
 	const struct route *other = NULL;
+	const struct format *format;
+	struct str model;
 	for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
 		if (!str_eq_z(req->path, routes[i].path))
 			continue;
@@ -125,18 +125,19 @@ static void on_end(struct http_req *req)
 		}
 		other = &routes[i];
 	}
-	if (other) {
-		http_reply_header(req, "Allow", str_from(other->method_name));
-		sim_reply_error(req, 405, NULL, "method_not_supported",
-		                arena_printf(&req->arena, "Not allowed to " STR_FMT " on %s.",
-		                             STR_ARG(req->method_text), other->path));
-	} else {
+	const struct endpoint *endpoint = other ? NULL : format_find(req->path, &format, &model);
+	if (other)
+		not_allowed(req, other->method_name);
+	else if (endpoint && req->method != HTTP_POST)
+		not_allowed(req, "POST");
+	else if (endpoint)
+		call_start(sim, req, format, endpoint, model);
+	else
 		sim_reply_error(req, 404, NULL, "unknown_url",
 		                arena_printf(&req->arena,
 		                             "Unknown request URL: " STR_FMT " " STR_FMT
 		                             ". Please check the URL for typos.",
 		                             STR_ARG(req->method_text), STR_ARG(str_utf8_prefix(req->path, 500))));
-	}
 }
 
 /* A request without a call (its body was still coming) ends here; a call ends itself. */
@@ -258,8 +259,8 @@ int simulator_main(int argc, char **argv)
 		.name = "simulator",
 		.usage = "[options]",
 		.options = options,
-		.summary = "Runs a provider that speaks OpenAI over HTTP: answers about the documents it gets, faults "
-		           "to order.",
+		.summary = "Runs a provider that speaks OpenAI, Azure, Anthropic and Gemini over HTTP: answers about "
+		           "the documents it gets, faults to order.",
 		.details =
 		    "A script says per model (a name or a pattern) what becomes of calls:\n"
 		    "  {\"models\": {\"gpt-*\": {\"latency_ms\": 300, \"error_rate\": 0.1}}}\n"
@@ -276,6 +277,7 @@ int simulator_main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	loop_init(&sim.loop);
 	stats_init(&sim.stats);
+	meters_init(&sim.meters);
 	crypto_random(&sim.id_state, sizeof(sim.id_state));
 	sim.script = script_new();
 	int rc = script ? read_script(&sim, script, &err) : 0;
@@ -285,6 +287,7 @@ int simulator_main(int argc, char **argv)
 		fprintf(stderr, "millrace simulator: %s\n", err.text);
 	script_unref(sim.script);
 	stats_done(&sim.stats);
+	meters_done(&sim.meters);
 	loop_done(&sim.loop);
 	return rc < 0 ? CLI_EXIT_FAILED : CLI_EXIT_OK;
 }

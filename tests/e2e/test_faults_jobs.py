@@ -151,7 +151,7 @@ def test_a_retry_waits_for_its_time(make_stack):
     job = stack.submit("tag:one hello")["id"]
     stack.wait_for(job)
     first, second = calls(stack)
-    assert second["start_ms"] - first["start_ms"] >= 1000
+    assert second["at_ms"] - first["at_ms"] >= 1000
 
 
 def test_waiting_and_running_jobs_expire(make_stack):

@@ -102,7 +102,7 @@ def test_429_is_obeyed_and_is_no_attempt(stack):
     job = stack.wait_for(stack.submit("tag:one hello")["id"])
     assert job["attempts"] == 1
     refused, served = calls(stack)
-    assert (refused["status"], served["status"]) == (429, 200) and served["start_ms"] - refused["start_ms"] >= 1000
+    assert (refused["status"], served["status"]) == (429, 200) and served["at_ms"] - refused["at_ms"] >= 1000
     first, second = attempts(stack, job["id"])
     assert (first["code"], first["http_status"], second["code"]) == ("provider_rate_limit", 429, "ok")
     assert "waits" in first["next"]

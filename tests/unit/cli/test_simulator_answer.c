@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/simulator/answer.h"
+#include "cli/simulator/openai.h"
 #include "common/sse.h"
 
 struct fixture {
@@ -40,15 +40,19 @@ static int prepare(struct fixture *x, const char *rule, const char *fields, stru
 	x->body = json_parse(buf_str(&b), err);
 	assert_non_null(x->body);
 	buf_done(&b);
-	int rc = chat_read(&x->chat, &x->arena, x->body, err);
-	x->answer = (struct answer){ .id = "chatcmpl-x", .created = 1700000000 };
+	chat_init(&x->chat, &x->arena);
+	int rc = openai_read(&x->chat, x->body, err);
 	if (rc == 0)
-		answer_make(&x->answer, &x->chat, x->rule, answer_text(&x->arena, &x->chat, x->rule));
+		answer_make(&x->answer, &x->arena, &x->chat, x->rule);
+	x->answer.id = "chatcmpl-x";
+	x->answer.tool_id = "call_x";
+	x->answer.created = 1700000000;
 	return rc;
 }
 
 static void done(struct fixture *x)
 {
+	chat_done(&x->chat);
 	json_decref(x->body);
 	script_unref(x->script);
 	buf_done(&x->out);
@@ -81,7 +85,7 @@ static void test_answer_counts_tokens_by_the_rule(void **state)
 	assert_int_equal(count_tokens(STR("abcd")), 1);
 	assert_int_equal(count_tokens(STR("abcde")), 2);
 	assert_int_equal(prepare(&x, "\"answer\":\"seven b\"", HELLO, &err), 0);
-	answer_write(&x.out, &x.chat, x.rule, &x.answer);
+	openai_write(&x.out, &x.chat, x.rule, &x.answer);
 	json_t *v = out_json(&x), *usage = json_get(v, "usage");
 	assert_int_equal(json_i64(usage, "prompt_tokens", 0), 2 + 3 + 2 + 3);
 	assert_int_equal(json_i64(usage, "completion_tokens", 0), 2);
@@ -102,13 +106,14 @@ static void test_answer_max_tokens_cuts_at_a_character(void **state)
 	(void)state;
 	assert_int_equal(prepare(&x, "\"answer\":\"abc\xc3\xa9\xc3\xa9\xc3\xa9\"", ",\"max_tokens\":1" HELLO, &err), 0);
 	assert_str(x.answer.text, "abc");
-	assert_string_equal(x.answer.finish_reason, "length");
-	assert_int_equal(x.answer.completion_tokens, 1);
+	assert_true(x.answer.cut);
+	assert_string_equal(answer_finish(&x.answer, x.rule, "stop", "length", "tool"), "length");
+	assert_int_equal(x.answer.output_tokens, 1);
 	done(&x);
 	assert_int_equal(
 	    prepare(&x, "\"answer\":\"abcd\",\"finish_reason\":\"content_filter\"", ",\"max_tokens\":1" HELLO, &err),
 	    0);
-	assert_string_equal(x.answer.finish_reason, "content_filter");
+	assert_string_equal(answer_finish(&x.answer, x.rule, "stop", "length", "tool"), "content_filter");
 	done(&x);
 }
 
@@ -145,11 +150,11 @@ static int on_event(void *arg, const struct sse_event *e)
 static void read_stream(struct fixture *x, struct seen *s)
 {
 	struct sse sse;
-	size_t head, tail;
+	struct stream_marks marks;
 	*s = (struct seen){ .events = 0 };
 	buf_init(&s->text, 1u << 20);
-	assert_int_equal(answer_write_stream(&x->out, &x->chat, x->rule, &x->answer, &head, &tail), 0);
-	assert_true(head > 0 && head <= tail && tail < x->out.n);
+	assert_int_equal(openai_write_stream(&x->out, &x->chat, x->rule, &x->answer, &marks), 0);
+	assert_true(marks.head > 0 && marks.head <= marks.tail && marks.tail < x->out.n);
 	sse_init(&sse, 1u << 20, on_event, s);
 	assert_int_equal(sse_feed(&sse, buf_str(&x->out)), 0);
 	sse_done(&sse);
@@ -245,7 +250,7 @@ static void test_answer_kinds(void **state)
 	json_decref(v);
 	done(&x);
 	assert_int_equal(prepare(&x, "", HELLO ",\"n\":2", &err), 0);
-	answer_write(&x.out, &x.chat, x.rule, &x.answer);
+	openai_write(&x.out, &x.chat, x.rule, &x.answer);
 	v = out_json(&x);
 	assert_int_equal(json_array_size(json_get(v, "choices")), 2);
 	json_decref(v);
@@ -267,7 +272,7 @@ static void test_tag_is_found(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct err err;
 		json_t *body = json_parse(str_from(rows[i].body), &err);
-		assert_str(answer_tag(body, str_from(rows[i].text)), rows[i].tag);
+		assert_str(answer_tag(openai_tag(body), str_from(rows[i].text)), rows[i].tag);
 		json_decref(body);
 	}
 }
@@ -291,7 +296,10 @@ static void test_failure_shapes(void **state)
 		struct fixture x;
 		struct err err;
 		assert_int_equal(prepare(&x, rows[i].rule, HELLO, &err), 0);
-		assert_str(answer_write_failure(&x.out, x.rule, rows[i].status), rows[i].type);
+		struct failure f = { .kind = error_class_of(rows[i].status),
+			             .status = rows[i].status,
+			             .retry_after = -1 };
+		assert_str(format_write_failure(&x.out, &format_openai, x.rule, &f), rows[i].type);
 		assert_true(str_find(buf_str(&x.out), str_from(rows[i].holds)) >= 0);
 		if (strcmp(rows[i].type, "application/json") == 0)
 			json_decref(out_json(&x));
