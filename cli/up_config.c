@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The default configuration follows the environment: a server named by MILLRACE_BASE_URL, OpenAI where there is a key
- * for it, else the simulator, so that `make run` works on a machine without keys and without a network. It is written
+ * The default configuration follows the environment: a server named by MILLRACE_BASE_URL; OpenAI, Anthropic or Gemini
+ * where there is a key for it; else the simulator, so that `make run` works on a machine without keys and without a network. It is written
  * anew by each run, since the environment may have changed; a file that somebody edited is left alone (its hash is kept
  * beside it to tell). Secrets are never in the file: it refers to the environment, which the api and the worker
  * inherit.
@@ -41,20 +41,17 @@ static const char simulator_text[] =
     "/v1\", \"api_key\": \"sk-simulator\"}}\n"
     "}\n";
 
-static const char openai_text[] = "{\n"
-                                  "  \"targets\": {\n"
-                                  "    \"openai/gpt-4o-mini\": {\n"
-                                  "      \"provider\": \"openai\",\n"
-                                  "      \"model\": \"gpt-4o-mini\",\n"
-                                  "      \"base_url\": \"https://api.openai.com/v1\",\n"
-                                  "      \"api_key\": \"${OPENAI_API_KEY}\",\n"
-                                  "      \"price\": " OPENAI_PRICE "\n"
-                                  "    }\n"
-                                  "  },\n"
-                                  "  \"routes\": {\"default\": {\"targets\": [\"openai/gpt-4o-mini\"]}},\n"
-                                  "  \"models\": {\"*\": {\"provider\": \"openai\", \"base_url\": "
-                                  "\"https://api.openai.com/v1\", \"api_key\": \"${OPENAI_API_KEY}\"}}\n"
-                                  "}\n";
+/* The providers that need nothing but a key: their addresses are known. */
+struct hosted {
+	const char *provider, *name, *variable, *model, *price;
+};
+static const struct hosted openai = { "openai", "OpenAI", "OPENAI_API_KEY", "gpt-4o-mini", OPENAI_PRICE };
+static const struct hosted anthropic = {
+	"anthropic", "Anthropic", "ANTHROPIC_API_KEY", "claude-haiku-4-5",
+	"{\"input\": \"1\", \"cached_input\": \"0.10\", \"cache_write\": \"1.25\", \"output\": \"5\"}"
+};
+static const struct hosted gemini = { "gemini", "Gemini", "GEMINI_API_KEY", "gemini-2.5-flash",
+	                              "{\"input\": \"0.30\", \"cached_input\": \"0.03\", \"output\": \"2.50\"}" };
 
 static bool is_given(const char *z)
 {
@@ -67,7 +64,30 @@ enum up_provider up_config_choose(const struct up_environment *e, bool force_sim
 		return UP_PROVIDER_SIMULATOR;
 	if (is_given(e->base_url))
 		return UP_PROVIDER_SERVER;
-	return is_given(e->openai_key) ? UP_PROVIDER_OPENAI : UP_PROVIDER_SIMULATOR;
+	if (is_given(e->openai_key))
+		return UP_PROVIDER_OPENAI;
+	if (is_given(e->anthropic_key))
+		return UP_PROVIDER_ANTHROPIC;
+	return is_given(e->gemini_key) ? UP_PROVIDER_GEMINI : UP_PROVIDER_SIMULATOR;
+}
+
+static struct str hosted_text(struct arena *a, const struct hosted *h)
+{
+	return arena_printf(a,
+	                    "{\n"
+	                    "  \"targets\": {\n"
+	                    "    \"%s/%s\": {\n"
+	                    "      \"provider\": \"%s\",\n"
+	                    "      \"model\": \"%s\",\n"
+	                    "      \"api_key\": \"${%s}\",\n"
+	                    "      \"price\": %s\n"
+	                    "    }\n"
+	                    "  },\n"
+	                    "  \"routes\": {\"default\": {\"targets\": [\"%s/%s\"]}},\n"
+	                    "  \"models\": {\"*\": {\"provider\": \"%s\", \"api_key\": \"${%s}\"}}\n"
+	                    "}\n",
+	                    h->provider, h->model, h->provider, h->model, h->variable, h->price, h->provider, h->model,
+	                    h->provider, h->variable);
 }
 
 /* Model and key are there only when the environment has them: a reference to nothing is a mistake. */
@@ -94,7 +114,11 @@ struct str up_config_text(struct arena *a, enum up_provider provider, const stru
 	case UP_PROVIDER_SIMULATOR:
 		return str_from(simulator_text);
 	case UP_PROVIDER_OPENAI:
-		return str_from(openai_text);
+		return hosted_text(a, &openai);
+	case UP_PROVIDER_ANTHROPIC:
+		return hosted_text(a, &anthropic);
+	case UP_PROVIDER_GEMINI:
+		return hosted_text(a, &gemini);
 	case UP_PROVIDER_SERVER:
 		return server_text(a, e);
 	}
@@ -107,13 +131,22 @@ bool up_config_wants_simulator(struct str text)
 	return str_find(text, STR(SIMULATOR_WANTED)) >= 0;
 }
 
+static const char *hosted_name(struct arena *a, const struct hosted *h)
+{
+	return arena_printf(a, "%s (%s), %s", h->name, h->variable, h->model).p;
+}
+
 static const char *provider_name(struct arena *a, enum up_provider provider, const struct up_environment *e)
 {
 	switch (provider) {
 	case UP_PROVIDER_SIMULATOR:
 		return "the simulator (no key is set)";
 	case UP_PROVIDER_OPENAI:
-		return "OpenAI (OPENAI_API_KEY), gpt-4o-mini";
+		return hosted_name(a, &openai);
+	case UP_PROVIDER_ANTHROPIC:
+		return hosted_name(a, &anthropic);
+	case UP_PROVIDER_GEMINI:
+		return hosted_name(a, &gemini);
 	case UP_PROVIDER_SERVER:
 		return arena_printf(a, "%s", e->base_url).p;
 	}
@@ -144,8 +177,12 @@ static bool is_edited(const char *path, const char *hash_path, struct arena *a, 
 static int prepare_default(const char *dir, bool force_simulator, struct arena *a, struct up_config *ret,
                            struct err *err)
 {
-	const struct up_environment e = { getenv("MILLRACE_BASE_URL"), getenv("MILLRACE_API_KEY_UPSTREAM"),
-		                          getenv("MILLRACE_MODEL"), getenv("OPENAI_API_KEY") };
+	const struct up_environment e = { .base_url = getenv("MILLRACE_BASE_URL"),
+		                          .upstream_key = getenv("MILLRACE_API_KEY_UPSTREAM"),
+		                          .model = getenv("MILLRACE_MODEL"),
+		                          .openai_key = getenv(openai.variable),
+		                          .anthropic_key = getenv(anthropic.variable),
+		                          .gemini_key = getenv(gemini.variable) };
 	const char *path = arena_printf(a, "%s/config.json", dir).p;
 	const char *hash_path = arena_printf(a, "%s/config.written", dir).p;
 	struct str text;

@@ -10,6 +10,8 @@
 enum up_provider {
 	UP_PROVIDER_SIMULATOR, /* nothing is known: rehearsal, no cost */
 	UP_PROVIDER_OPENAI,    /* OPENAI_API_KEY */
+	UP_PROVIDER_ANTHROPIC, /* ANTHROPIC_API_KEY */
+	UP_PROVIDER_GEMINI,    /* GEMINI_API_KEY */
 	UP_PROVIDER_SERVER,    /* MILLRACE_BASE_URL: any server that speaks OpenAI's form */
 };
 
@@ -19,9 +21,11 @@ struct up_environment {
 	const char *upstream_key; /* MILLRACE_API_KEY_UPSTREAM */
 	const char *model;        /* MILLRACE_MODEL */
 	const char *openai_key;   /* OPENAI_API_KEY */
+	const char *anthropic_key; /* ANTHROPIC_API_KEY */
+	const char *gemini_key;   /* GEMINI_API_KEY */
 };
 
-/* MILLRACE_BASE_URL is meant for us, so it goes before OPENAI_API_KEY, which many environments have anyway. */
+/* MILLRACE_BASE_URL is meant for us, so it goes before the providers' keys, which many environments have anyway. */
 enum up_provider up_config_choose(const struct up_environment *e, bool force_simulator);
 /* The text of the default configuration, in a; secrets stay references to the environment. */
 struct str up_config_text(struct arena *a, enum up_provider provider, const struct up_environment *e);

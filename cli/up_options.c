@@ -26,7 +26,8 @@ int up_options_parse(struct up_options *o, int argc, char **argv, int *ret_exit)
 		  .target = &o->config,
 		  .help =
 		      "Configuration (default: one is written to DIR/config.json: the server at MILLRACE_BASE_URL,\n"
-		      "else OpenAI where OPENAI_API_KEY is set, else the simulator)" },
+		      "else OpenAI, Anthropic or Gemini where OPENAI_API_KEY, ANTHROPIC_API_KEY\n"
+		      "or GEMINI_API_KEY is set, else the simulator)" },
 		{ .name = "apis",
 		  .arg = "N",
 		  .kind = CLI_INT,

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The configuration's reference, made from conf.def: a page in Markdown and a JSON Schema (2020-12) that editors use
- * while a file is written. The parts that are no rows of the table (targets, models, routes) are written out here, next
- * to each other for both forms.
+ * while a file is written. The parts that are no rows of the table (targets, routes, tiers, …) are conf_docs_parts.c's.
  *
  * Only the buffer can fail (it is too small): the caller hears -ERR_TOO_LARGE.
  */
@@ -14,34 +13,6 @@
 static const char *const type_words[] = {
 	[CONF_INT] = "number",         [CONF_BYTES] = "size", [CONF_MS] = "duration",
 	[CONF_BOOL] = "true or false", [CONF_STR] = "text",
-};
-
-static const struct {
-	const char *name, *schema, *help;
-} target_members[] = {
-	{ "provider", "{\"type\":\"string\"}",
-	  "The wire format: `openai` (and all that speak it) or another adapter's name; required" },
-	{ "model", "{\"type\":\"string\"}", "What the provider is asked for; required" },
-	{ "base_url", "{\"type\":\"string\",\"pattern\":\"^(https?://|\\\\$\\\\{)\"}",
-	  "Where the provider's API is, without the operation: `https://api.openai.com/v1`; required" },
-	{ "api_key", "{\"type\":\"string\"}", "The provider's key; write `${NAME}` and keep it in the environment" },
-	{ "headers", "{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\"}}",
-	  "Further headers of each call" },
-	{ "price",
-	  "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"input\",\"output\"],\"properties\":{"
-	  "\"input\":{\"$ref\":\"#/$defs/usd\"},\"cached_input\":{\"$ref\":\"#/$defs/usd\"},\"output\":{\"$ref\":\"#/"
-	  "$defs/usd\"}}}",
-	  "US dollars per million tokens, as text: `{\"input\": \"0.15\", \"cached_input\": \"0.075\", \"output\": "
-	  "\"0.60\"}`; without it the "
-	  "cost is unknown" },
-	{ "timeout",
-	  "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{\"connect\":{\"$ref\":\"#/$defs/"
-	  "duration\"},"
-	  "\"first_token\":{\"$ref\":\"#/$defs/duration\"},\"between_tokens\":{\"$ref\":\"#/$defs/duration\"},"
-	  "\"total\":{\"$ref\":\"#/$defs/duration\"}}}",
-	  "`connect`, `first_token`, `between_tokens`, `total`: instead of the `timeout.*` settings" },
-	{ "stream", "{\"type\":\"boolean\"}",
-	  "Ask for a stream, so that the first token is seen and a cut noticed (default true)" },
 };
 
 static void write_bound(struct buf *b, const struct conf_setting *s, int64_t v)
@@ -83,16 +54,6 @@ static void write_range(struct buf *b, const struct conf_setting *s)
 	write_bound(b, s, s->max);
 }
 
-/* A '|' would end the table's cell. */
-static void add_cell(struct buf *b, const char *z)
-{
-	for (; *z; z++) {
-		if (*z == '|')
-			buf_add_char(b, '\\');
-		buf_add_char(b, *z);
-	}
-}
-
 int conf_write_markdown(struct buf *b)
 {
 	buf_add_z(b, "# Settings\n\n"
@@ -116,32 +77,21 @@ int conf_write_markdown(struct buf *b)
 		           *s->def ? "`" : "");
 		write_range(b, s);
 		buf_printf(b, " | %s | ", s->when == CONF_RELOAD ? "reload" : "restart");
-		add_cell(b, s->help);
+		conf_docs_add_cell(b, s->help);
 		buf_add_z(b, " |\n");
 	}
-	buf_add_z(b, "\n## Targets\n\n"
-	             "`targets` is an object; each member is one provider, model, key and endpoint under a name of "
-	             "your choice.\n\n"
-	             "| member | what it is |\n| --- | --- |\n");
-	for (size_t i = 0; i < ARRAY_LEN(target_members); i++) {
-		buf_printf(b, "| `%s` | ", target_members[i].name);
-		add_cell(b, target_members[i].help);
-		buf_add_z(b, " |\n");
-	}
+	conf_docs_write_parts(b);
 	return buf_add_z(
 	    b,
-	    "\n## Routes and models\n\n"
-	    "`routes` is an object; each member is `{\"targets\": [\"name\", …]}`, tried in that order. A request "
-	    "names a route, a target, or,\n"
-	    "where `models` has the member `\"*\"` (a target without `model`), any model's name.\n\n"
+	    "\n## An example\n\n"
 	    "```json\n{\n"
 	    "  \"targets\": {\n"
 	    "    \"openai/gpt-4o-mini\": {\n"
-	    "      \"provider\": \"openai\", \"model\": \"gpt-4o-mini\", \"base_url\": \"https://api.openai.com/v1\",\n"
-	    "      \"api_key\": \"${OPENAI_API_KEY}\",\n"
+	    "      \"provider\": \"openai\", \"model\": \"gpt-4o-mini\", \"api_key\": \"${OPENAI_API_KEY}\",\n"
 	    "      \"price\": {\"input\": \"0.15\", \"cached_input\": \"0.075\", \"output\": \"0.60\"}\n"
 	    "    }\n  },\n"
-	    "  \"routes\": {\"default\": {\"targets\": [\"openai/gpt-4o-mini\"]}}\n}\n```\n");
+	    "  \"routes\": {\"default\": {\"targets\": [\"openai/gpt-4o-mini\"]}}\n}\n```\n\n"
+	    "[deploy/config.example.json](../deploy/config.example.json) shows several providers, rules, a ladder and tiers.\n");
 }
 
 /* --- JSON Schema --- */
@@ -225,26 +175,12 @@ static void write_schema_settings(struct buf *b)
 		buf_add_z(b, "}}");
 }
 
-static void write_schema_target(struct buf *b, const char *name, const char *required)
-{
-	buf_printf(b, "\"%s\":{\"type\":\"object\",\"additionalProperties\":false,\"required\":[%s],\"properties\":{",
-	           name, required);
-	for (size_t i = 0; i < ARRAY_LEN(target_members); i++) {
-		buf_printf(b, "%s\n\"%s\":{\"description\":", i ? "," : "", target_members[i].name);
-		buf_add_json_str(b, str_from(target_members[i].help));
-		buf_add_char(b, ',');
-		buf_add_z(b, target_members[i].schema + 1);
-	}
-	buf_add_z(b, "}},\n");
-}
-
 int conf_write_schema(struct buf *b)
 {
 	buf_add_z(
 	    b, "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\n\"title\":\"Millrace configuration\",\n"
 	       "\"type\":\"object\",\"additionalProperties\":false,\n\"$defs\":{\n");
-	write_schema_target(b, "target", "\"provider\",\"model\",\"base_url\"");
-	write_schema_target(b, "any_model", "\"provider\",\"base_url\"");
+	conf_docs_write_defs(b);
 	buf_add_z(b, "\"variable\":{\"type\":\"string\",\"pattern\":\"\\\\$\\\\{\"},\n"
 	             "\"number\":{\"type\":\"string\",\"pattern\":\"^-?[0-9]+$|\\\\$\\\\{\"},\n"
 	             "\"size\":{\"anyOf\":[{\"type\":\"integer\",\"minimum\":0},"
@@ -257,10 +193,9 @@ int conf_write_schema(struct buf *b)
 	             "\"targets\":{\"type\":\"object\",\"additionalProperties\":{\"$ref\":\"#/$defs/target\"}},\n"
 	             "\"models\":{\"type\":\"object\",\"additionalProperties\":false,"
 	             "\"properties\":{\"*\":{\"$ref\":\"#/$defs/any_model\"}}},\n"
-	             "\"routes\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"object\","
-	             "\"additionalProperties\":false,"
-	             "\"required\":[\"targets\"],\"properties\":{\"targets\":{\"type\":\"array\",\"minItems\":1,"
-	             "\"items\":{\"type\":\"string\"}}}}}");
+	             "\"tiers\":{\"type\":\"object\",\"additionalProperties\":{\"$ref\":\"#/$defs/tier\"}},\n"
+	             "\"rates\":{\"$ref\":\"#/$defs/rates\"},\n"
+	             "\"routes\":{\"type\":\"object\",\"additionalProperties\":{\"$ref\":\"#/$defs/route\"}}");
 	write_schema_settings(b);
 	return buf_add_z(b, "}}\n");
 }

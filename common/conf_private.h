@@ -109,4 +109,10 @@ const struct conf_tier *conf_tier_named(struct conf_reader *r, const struct conf
 /* Reads the file's text into r->c. */
 void conf_read_file_text(struct conf_reader *r, struct str text);
 
+/* --- conf_docs_parts.c: the reference of the parts --- */
+
+void conf_docs_write_defs(struct buf *b);  /* members of $defs, each with a comma behind it */
+void conf_docs_write_parts(struct buf *b); /* sections in Markdown */
+void conf_docs_add_cell(struct buf *b, const char *z);
+
 #endif

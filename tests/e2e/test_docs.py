@@ -97,10 +97,29 @@ def test_examples_of_the_api_page_run(stack, keys, workdir):
     assert answers, done.stdout
 
 
+def test_the_schema_has_the_members_that_are_read():
+    read = {name for part in ("targets", "routes", "rates")
+            for name in re.findall(r'\{ "(\w+)", (?:conf_)?read_', (REPO / f"common/conf_{part}.c").read_text())}
+    known = set()
+
+    def walk(schema):
+        if isinstance(schema, dict):
+            known.update(schema.get("properties", {}))
+        for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+            walk(inner)
+
+    walk(json.loads((REPO / "deploy/millrace.schema.json").read_text())["$defs"])
+    assert known - {"min", "max"} == read
+
+
 def test_the_example_configuration_is_good():
-    env = {"MILLRACE_DATABASE_URL": "postgresql:///millrace", "OPENAI_API_KEY": "sk-example"}
+    env = {"MILLRACE_DATABASE_URL": "postgresql:///millrace", **{f"{name}_API_KEY": "x" for name in ("OPENAI", "ANTHROPIC", "GEMINI")}}
     checked = run(BIN, "check-config", REPO / "deploy/config.example.json", env=env)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "note:" not in checked.stdout
+    assert "route default: openai/gpt-4o-mini → gemini/flash → anthropic/claude-sonnet" in checked.stdout
+    assert "when none can: a cached answer → local/llama → 2 prepared answers" in checked.stdout
+    assert "tier all: 400 calls at once — all together" in checked.stdout
     schema = json.loads((REPO / "deploy/millrace.schema.json").read_text())
     assert set(json.loads((REPO / "deploy/config.example.json").read_text())) <= set(schema["properties"])
 

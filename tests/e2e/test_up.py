@@ -25,7 +25,7 @@ class Up(Process):
     def __init__(self, workdir, shared, *args, env=None, listen=True):
         self.mark = f"{shared['run']}-{os.urandom(4).hex()}"
         listen_args = ["--listen", f"127.0.0.1:{free_port()}"] if listen else []
-        keyless = {"OPENAI_API_KEY": "", "MILLRACE_BASE_URL": ""}
+        keyless = {"OPENAI_API_KEY": "", "ANTHROPIC_API_KEY": "", "GEMINI_API_KEY": "", "MILLRACE_BASE_URL": ""}
         super().__init__("up", [BIN, "up", *listen_args, *args], workdir,
                          env={**keyless, RUN_VARIABLE: self.mark, **(env or {})},
                          ready_file=Path(workdir) / ".millrace" / "ready.json")
@@ -317,7 +317,8 @@ def test_on_a_terminal(workdir, shared):
     pid, fd = pty.fork()
     if pid == 0:
         os.chdir(workdir)
-        env = {**os.environ, RUN_VARIABLE: mark, "TERM": "xterm", "OPENAI_API_KEY": "", "MILLRACE_BASE_URL": ""}
+        env = {**os.environ, RUN_VARIABLE: mark, "TERM": "xterm", "OPENAI_API_KEY": "", "ANTHROPIC_API_KEY": "", "GEMINI_API_KEY": "",
+               "MILLRACE_BASE_URL": ""}
         os.execve(BIN, [BIN, "up", "--listen", f"127.0.0.1:{free_port()}"], env)
     seen = b""
 

@@ -23,7 +23,7 @@ static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 	static const char *const variables[] = { "MILLRACE_BASE_URL", "MILLRACE_API_KEY_UPSTREAM", "MILLRACE_MODEL",
-		                                 "OPENAI_API_KEY", "MILLRACE_SIMULATOR_URL" };
+		                                 "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "MILLRACE_SIMULATOR_URL" };
 	for (size_t i = 0; i < ARRAY_LEN(variables); i++)
 		unsetenv(variables[i]);
 	arena_init(&f->arena, 1 << 22);
@@ -56,6 +56,9 @@ static void test_up_config_choice(void **state)
 		{ { .openai_key = "" }, false, UP_PROVIDER_SIMULATOR },
 		{ { .openai_key = "sk" }, false, UP_PROVIDER_OPENAI },
 		{ { .openai_key = "sk" }, true, UP_PROVIDER_SIMULATOR },
+		{ { .openai_key = "sk", .anthropic_key = "sk", .gemini_key = "k" }, false, UP_PROVIDER_OPENAI },
+		{ { .anthropic_key = "sk", .gemini_key = "k" }, false, UP_PROVIDER_ANTHROPIC },
+		{ { .anthropic_key = "", .gemini_key = "k" }, false, UP_PROVIDER_GEMINI },
 		{ { .base_url = "http://h/v1" }, false, UP_PROVIDER_SERVER },
 		{ { .base_url = "http://h/v1", .openai_key = "sk" }, false, UP_PROVIDER_SERVER },
 		{ { .base_url = "", .openai_key = "sk" }, false, UP_PROVIDER_OPENAI },
@@ -143,6 +146,26 @@ static void test_up_config_openai_is_read_and_holds_no_key(void **state)
 	conf_unref(conf);
 }
 
+static void test_up_config_other_providers_are_read(void **state)
+{
+	static const struct {
+		const char *variable, *provider, *base_url;
+	} rows[] = { { "GEMINI_API_KEY", "gemini", "https://generativelanguage.googleapis.com/v1beta" },
+		     { "ANTHROPIC_API_KEY", "anthropic", "https://api.anthropic.com/v1" } };
+	struct fixture *f = *state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct up_config config;
+		struct conf *conf = NULL;
+		setenv(rows[i].variable, "k-secret", 1);
+		const struct conf_target *t = loaded(f, &config, &conf);
+		assert_true(str_eq_z(t->provider, rows[i].provider) && str_eq_z(t->base_url, rows[i].base_url));
+		assert_true(str_eq_z(t->api_key, "k-secret") && t->price.output > 0);
+		assert_true(str_eq_z(conf->any_model->api_key, "k-secret"));
+		assert_true(str_find(str_from(config.provider), str_from(rows[i].variable)) >= 0);
+		conf_unref(conf);
+	}
+}
+
 static void test_up_config_server_with_and_without_key_and_model(void **state)
 {
 	struct fixture *f = *state;
@@ -199,6 +222,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_up_config_is_good_without_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_up_config_tells_the_graces_or_every_mistake, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_up_config_openai_is_read_and_holds_no_key, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_up_config_other_providers_are_read, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_up_config_server_with_and_without_key_and_model, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_up_config_edited_file_is_kept, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_up_config_given_file, setup, teardown),

@@ -155,7 +155,9 @@ static void test_conf_environment_overrides_the_file(void **state UNUSED)
 static void test_conf_reload_keeps_what_needs_a_restart(void **state UNUSED)
 {
 	struct conf *old = confs_good(
-	    "{\"worker\":{\"slots\":7},\"server\":{\"listen\":\"127.0.0.1:1\"},\"queue\":{\"notify\":false}}");
+	    "{\"worker\":{\"slots\":7},\"server\":{\"listen\":\"127.0.0.1:1\"},\"queue\":{\"notify\":false},"
+	    "\"targets\":{\"b\":{" TARGET "}},\"routes\":{\"r\":{\"targets\":[\"b\"]}}}");
+	const struct conf_route *held = conf_route_find(old, confs_arena(), STR("r"));
 	conf_set_now(conf_ref(old));
 	struct str ignored;
 	struct conf_mistake *m;
@@ -168,7 +170,10 @@ static void test_conf_reload_keeps_what_needs_a_restart(void **state UNUSED)
 	assert_string_equal(conf_now()->server_listen, "127.0.0.1:1");
 	assert_false(conf_now()->queue_notify);
 	assert_true(str_eq_z(ignored, "server.listen, queue.notify"));
+	assert_null(conf_route_find(conf_now(), confs_arena(), STR("r")));
+	/* What holds the old snapshot goes on with its routes. */
 	assert_int_equal(old->worker_slots, 7);
+	assert_true(str_eq_z(held->targets[0]->name, "b"));
 	conf_unref(old);
 
 	const struct conf *before = conf_now();
