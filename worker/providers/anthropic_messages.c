@@ -7,9 +7,8 @@
  * What cannot be said in Anthropic's form is refused with a pointer to it, never dropped.
  */
 #include "common/crypto.h"
+#include "common/request_facts.h"
 #include "worker/providers/anthropic.h"
-
-#define DATA_URL "data:"
 
 int anthropic_refuse(struct anthropic_body *b, const char *pointer, const char *why)
 {
@@ -46,26 +45,6 @@ static void add_text(json_t *blocks, struct str text)
 
 /* --- images and files --- */
 
-/* data:TYPE[;…];base64,DATA */
-struct data_url {
-	char media[64]; /* lower case, without parameters */
-	struct str data;
-};
-
-static bool data_url_parse(struct data_url *ret, struct str url)
-{
-	struct str rest = str_sub(url, sizeof(DATA_URL) - 1, url.n), head;
-	if (!str_has_prefix_nocase(url, STR(DATA_URL)) || str_find_char(rest, ',') < 0)
-		return false;
-	str_split(&rest, ',', &head);
-	ret->data = rest;
-	if (!str_has_suffix(head, STR(";base64")))
-		return false;
-	struct str media = http_media_type(head, ret->media, sizeof(ret->media) - 1);
-	ret->media[media.n] = '\0';
-	return true;
-}
-
 static json_t *base64_source(const char *media, struct str data)
 {
 	json_t *source = block_of("base64");
@@ -75,13 +54,13 @@ static json_t *base64_source(const char *media, struct str data)
 }
 
 /* The type as Anthropic names it, or NULL: not one of the four that it takes. */
-static const char *image_type(const char *media)
+static const char *image_type(struct str media)
 {
 	static const char *const types[][2] = {
 		{ "image/jpeg", "image/jpeg" }, { "image/jpg", "image/jpeg" }, { "image/png", "image/png" }, { "image/gif", "image/gif" }, { "image/webp", "image/webp" },
 	};
 	for (size_t i = 0; i < ARRAY_LEN(types); i++)
-		if (str_eq_z(str_from(media), types[i][0]))
+		if (str_eq_nocase(media, str_from(types[i][0])))
 			return types[i][1];
 	return NULL;
 }
@@ -90,13 +69,13 @@ static int add_image(struct anthropic_body *b, json_t *blocks, const json_t *par
 {
 	const json_t *image = json_get(part, "image_url");
 	struct str url = json_is_string(image) ? json_str_of(image) : json_str(image, "url");
-	struct data_url data;
+	struct request_data data;
 	json_t *source;
 	if (str_has_prefix_nocase(url, STR("https://")) || str_has_prefix_nocase(url, STR("http://"))) {
 		source = block_of("url");
 		json_set_str(source, "url", url);
 	} else {
-		const char *type = data_url_parse(&data, url) ? image_type(data.media) : NULL;
+		const char *type = request_data_url(url, &data) && data.base64 ? image_type(data.type) : NULL;
 		if (!type)
 			return refuse_here(b, json_is_string(image) ? "image_url" : "image_url/url", "Anthropic takes images as http(s) URL, or as base64 data URL of a JPEG, PNG, GIF or WebP");
 		source = base64_source(type, data.data);
@@ -107,26 +86,34 @@ static int add_image(struct anthropic_body *b, json_t *blocks, const json_t *par
 	return 0;
 }
 
-static bool is_text_media(struct str media)
+static int digit_of(char c)
 {
-	static const char *const relatives[] = { "application/json", "application/x-ndjson", "application/xml", "application/yaml", "application/x-yaml" };
-	for (size_t i = 0; i < ARRAY_LEN(relatives); i++)
-		if (str_eq_z(media, relatives[i]))
-			return true;
-	return str_has_prefix(media, STR("text/"));
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* The other form of data in a URL (RFC 2397): %41 is A. A percent sign before anything else is one. */
+static void add_percent_decoded(struct buf *b, struct str s)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		int high = s.p[i] == '%' && i + 2 < s.n ? digit_of(s.p[i + 1]) : -1, low = high >= 0 ? digit_of(s.p[i + 2]) : -1;
+		buf_add_char(b, low >= 0 ? (char)(high * 16 + low) : s.p[i]);
+		i += low >= 0 ? 2 : 0;
+	}
 }
 
 /* A text document holds its text as it is, not base64. */
-static int text_source(struct anthropic_body *b, struct str data, json_t **ret)
+static int text_source(struct anthropic_body *b, const struct request_data *data, json_t **ret)
 {
 	struct buf text;
 	int rc = 0;
-	buf_init(&text, data.n + 3);
-	if (crypto_base64_decode(&text, data) < 0) {
+	buf_init(&text, data->data.n + 3);
+	if (!data->base64)
+		add_percent_decoded(&text, data->data);
+	else if (crypto_base64_decode(&text, data->data) < 0)
 		rc = refuse_here(b, "file/file_data", "this is not base64");
-	} else if (!str_is_utf8(buf_str(&text))) {
-		rc = refuse_here(b, "file/file_data", "Anthropic takes text files in UTF-8 only");
-	} else {
+	if (rc == 0 && (!str_is_utf8(buf_str(&text)) || str_find_char(buf_str(&text), '\0') >= 0))
+		rc = refuse_here(b, "file/file_data", "Anthropic takes text files in UTF-8 only, without NUL bytes");
+	if (rc == 0) {
 		*ret = block_of("text");
 		json_set_str(*ret, "media_type", STR("text/plain"));
 		json_set_str(*ret, "data", buf_str(&text));
@@ -137,27 +124,21 @@ static int text_source(struct anthropic_body *b, struct str data, json_t **ret)
 
 static int file_source(struct anthropic_body *b, const json_t *file, json_t **ret)
 {
-	struct str id = json_str(file, "file_id"), whole = json_str(file, "file_data"), name = json_str(file, "filename");
-	struct data_url data;
-	if (id.n) {
+	struct str id = json_str(file, "file_id"), whole = json_str(file, "file_data");
+	struct request_data data;
+	if (whole.n == 0 && id.n) {
 		b->files = true;
 		*ret = block_of("file");
 		json_set_str(*ret, "file_id", id);
 		return 0;
 	}
-	/* Without a data URL around it: a PDF by its name, or by its first bytes. */
-	if (!str_has_prefix_nocase(whole, STR(DATA_URL))) {
-		if (whole.n == 0 || !(str_has_suffix(name, STR(".pdf")) || str_has_prefix(whole, STR("JVBERi0"))))
-			return refuse_here(b, "file/file_data", "wanted file_id, or a data URL");
-		*ret = base64_source("application/pdf", whole);
-		return 0;
-	}
-	if (!data_url_parse(&data, whole))
-		return refuse_here(b, "file/file_data", "wanted a base64 data URL");
-	if (is_text_media(str_from(data.media)))
-		return text_source(b, data.data, ret);
-	if (!str_eq_z(str_from(data.media), "application/pdf"))
-		return refuse_here(b, "file/file_data", "Anthropic takes PDF and plain text files");
+	if (!request_data_url(whole, &data)) /* base64 alone, as some clients send it */
+		data = (struct request_data){ .type = STR(""), .data = whole, .base64 = true };
+	uint32_t kind = request_file_need(data.type, json_str(file, "filename"));
+	if (kind == NEED_TEXT_FILES && whole.n)
+		return text_source(b, &data, ret);
+	if (kind != NEED_PDF || !data.base64)
+		return refuse_here(b, "file/file_data", "Anthropic takes PDF (in base64) and plain text files");
 	*ret = base64_source("application/pdf", data.data);
 	return 0;
 }
