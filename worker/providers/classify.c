@@ -60,6 +60,8 @@ static const struct phrase context_phrases[] = {
 	{ STR("prompt is too long"), ERR_CONTEXT_WINDOW },
 	{ STR("input is too long"), ERR_CONTEXT_WINDOW },
 	{ STR("too many input tokens"), ERR_CONTEXT_WINDOW },
+	{ STR("too many tokens"), ERR_CONTEXT_WINDOW },
+	{ STR("expected maxlength"), ERR_CONTEXT_WINDOW },
 	{ STR("the input length exceeds the context length"), ERR_CONTEXT_WINDOW },
 	{ STR("content management policy"), ERR_CONTENT_FILTER },
 	{ STR("rejected by the safety system"), ERR_CONTENT_FILTER },

@@ -3,9 +3,10 @@
 #include "worker/providers/provider.h"
 
 #include "worker/providers/anthropic.h"
+#include "worker/providers/bedrock.h"
 #include "worker/providers/openai.h"
 
-static const struct provider *const all[] = { &provider_openai, &provider_anthropic };
+static const struct provider *const all[] = { &provider_openai, &provider_anthropic, &provider_bedrock };
 
 const struct provider *provider_find(struct str name)
 {
