@@ -17,7 +17,8 @@ struct anthropic_body {
 	struct err *err;
 	json_t *system;   /* owned; blocks of all system and developer messages */
 	json_t *messages; /* owned; turns, no two of the same role in a row */
-	size_t results;   /* tool results at the front of the last turn */
+	const char *role; /* of the turn that is open; NULL: none is */
+	json_t *results, *rest; /* owned; its blocks: tool results stand before all else */
 	size_t message;   /* where we are, for refusals: the message, */
 	const char *list; /* NULL: itself; else the list in it, */
 	size_t item;      /* and the item of that */

@@ -251,26 +251,31 @@ static int add_call(struct anthropic_body *b, json_t *blocks, const json_t *call
 
 /* --- messages --- */
 
-/* Hands the blocks to the last turn, when it is of that role, or to a new one. */
+static void end_turn(struct anthropic_body *b)
+{
+	json_t *turn = json_object();
+	json_array_extend(b->results, b->rest);
+	json_set_str(turn, "role", str_from(b->role));
+	json_object_set_new(turn, "content", b->results);
+	json_array_append_new(b->messages, turn);
+	json_decref(b->rest);
+	b->results = b->rest = NULL;
+	b->role = NULL;
+}
+
+/* Hands the blocks to the open turn, when it is of that role, or to a new one. */
 static void add_turn(struct anthropic_body *b, const char *role, json_t *blocks, bool results)
 {
-	json_t *turn = json_array_get(b->messages, json_array_size(b->messages) - 1), *block;
-	size_t i;
 	if (json_array_size(blocks) == 0)
 		return;
-	if (!str_eq_z(json_str(turn, "role"), role)) {
-		turn = json_object();
-		json_set_str(turn, "role", str_from(role));
-		json_object_set_new(turn, "content", json_array());
-		json_array_append_new(b->messages, turn);
-		b->results = 0;
+	if (b->role && !str_eq_z(str_from(role), b->role))
+		end_turn(b);
+	if (!b->role) {
+		b->role = role;
+		b->results = json_array();
+		b->rest = json_array();
 	}
-	json_t *content = json_get(turn, "content");
-	if (!results)
-		json_array_extend(content, blocks);
-	else
-		json_array_foreach (blocks, i, block)
-			json_array_insert(content, b->results++, block);
+	json_array_extend(results ? b->results : b->rest, blocks);
 }
 
 static int add_system(struct anthropic_body *b, json_t *blocks, const json_t *message)
@@ -353,6 +358,8 @@ int anthropic_messages(struct anthropic_body *b, const json_t *messages)
 		if (rc < 0)
 			return rc;
 	}
+	if (b->role)
+		end_turn(b);
 	if (json_array_size(b->messages) == 0)
 		return anthropic_refuse(b, "/messages", "Anthropic wants a message with content besides the system's");
 	return 0;

@@ -91,17 +91,20 @@ static json_t *input_schema(const json_t *function, bool strict)
 	return schema;
 }
 
-/* tool_choice {"type": "allowed_tools"} names those that may be called now; the others are not shown. */
-static bool is_allowed(const json_t *choice, struct str name)
+/* tool_choice {"type": "allowed_tools"} names those that may be called now; the others are not shown. A set of names, or NULL: all are. */
+static json_t *allowed_tools(const json_t *choice)
 {
 	const json_t *allowed = json_get(json_get(choice, "allowed_tools"), "tools"), *one;
 	size_t i;
 	if (!json_is_array(allowed))
-		return true;
-	json_array_foreach (allowed, i, one)
-		if (str_eq(json_str(json_get(one, "function"), "name"), name))
-			return true;
-	return false;
+		return NULL;
+	json_t *names = json_object();
+	json_array_foreach (allowed, i, one) {
+		const json_t *name = json_get(json_get(one, "function"), "name");
+		if (json_is_string(name))
+			json_object_set_new(names, json_string_value(name), json_true());
+	}
+	return names;
 }
 
 static json_t *tool_of(const json_t *function)
@@ -122,19 +125,17 @@ static int put_tools(struct part *p)
 {
 	const json_t *tools = json_get(p->request, "tools"), *tool;
 	size_t i;
-	json_t *all = json_array();
+	_cleanup_(json_drop) json_t *all = json_array(), *allowed = allowed_tools(json_get(p->request, "tool_choice"));
 	json_array_foreach (tools, i, tool) {
 		const json_t *function = json_get(tool, "function");
-		if (!str_eq_z(json_str(tool, "type"), "function") || json_str(function, "name").n == 0) {
-			json_decref(all);
+		const char *name = json_string_value(json_get(function, "name"));
+		if (!str_eq_z(json_str(tool, "type"), "function") || !name || !name[0])
 			return anthropic_refuse(p->b, arena_printf(p->b->arena, "/tools/%zu", i).p, "Anthropic takes tools of type function, with a name");
-		}
-		if (is_allowed(json_get(p->request, "tool_choice"), json_str(function, "name")))
+		if (!allowed || json_get(allowed, name))
 			json_array_append_new(all, tool_of(function));
 	}
 	if (json_array_size(all))
 		json_object_set(p->out, "tools", all);
-	json_decref(all);
 	return 0;
 }
 
@@ -358,6 +359,8 @@ json_t *anthropic_request(const struct provider_ask *ask, struct arena *a, bool 
 		rc = parts[i](&p);
 	json_decref(b.system);
 	json_decref(b.messages);
+	json_decref(b.results);
+	json_decref(b.rest);
 	*ret_files = b.files;
 	if (rc == 0)
 		return p.out;
