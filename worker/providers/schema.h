@@ -14,4 +14,10 @@
  */
 json_t *schema_for_anthropic(const json_t *schema);
 
+/*
+ * Gemini's responseSchema, a subset of OpenAPI 3.0 (schema_gemini.c): references are replaced by what they name, null becomes `nullable`, const an enum
+ * of one, and a keyword that is not known is left out. NULL: nothing is left to ask for. Owned by the caller.
+ */
+json_t *schema_for_gemini(const json_t *schema);
+
 #endif
