@@ -4,9 +4,10 @@
 
 #include "worker/providers/anthropic.h"
 #include "worker/providers/bedrock.h"
+#include "worker/providers/gemini.h"
 #include "worker/providers/openai.h"
 
-static const struct provider *const all[] = { &provider_openai, &provider_anthropic, &provider_bedrock };
+static const struct provider *const all[] = { &provider_openai, &provider_anthropic, &provider_bedrock, &provider_gemini };
 
 const struct provider *provider_find(struct str name)
 {
