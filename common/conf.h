@@ -130,7 +130,7 @@ struct conf_route {
 	const struct conf_target *simple_model;
 	struct conf_static *answers;
 	size_t nanswers;
-	bool affinity;                      /* requests with the same static front go to the same target */
+	bool affinity;                      /* requests with the same static front go to the same target; default: unless main is weighted */
 	bool fallback_on_bad_request;       /* another target is asked after a bad_request, too */
 	bool accept_partial;                /* the default of the job's field */
 };

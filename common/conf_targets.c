@@ -67,6 +67,16 @@ static bool is_header_value(struct str s)
 	return true;
 }
 
+/* A key goes into a header; one from a file often has a line end behind it. */
+static void read_key(struct conf_reader *r, const struct conf_path *at, json_t *v, void *target)
+{
+	struct str key = json_str_of(v);
+	if (json_is_string(v) && (!is_header_value(key) || str_trim(key).n != key.n))
+		conf_mistake_add(r, at, "holds control characters, or spaces at an end");
+	else
+		conf_read_text(r, at, v, target);
+}
+
 static void read_headers(struct conf_reader *r, const struct conf_path *at, json_t *v, void *target)
 {
 	struct conf_target *t = target;
@@ -223,18 +233,18 @@ static void check_belongs(struct conf_reader *r, const struct conf_path *at, con
 }
 
 /* Bedrock takes a bearer key, or a pair of keys with a signature, which names the region. */
-static void check_bedrock_keys(struct conf_reader *r, const struct conf_path *at, const json_t *v)
+static void check_bedrock_keys(struct conf_reader *r, const struct conf_path *at, const struct conf_target *t)
 {
-	bool pair = json_get(v, "access_key") || json_get(v, "secret_key") || json_get(v, "session_token");
+	bool pair = t->access_key.n || t->secret_key.n || t->session_token.n;
 	const struct conf_path bearer = { at, STR("api_key") };
-	if (json_get(v, "api_key") && pair) {
+	if (t->api_key.n && pair) {
 		conf_mistake_add(r, &bearer, "wanted either api_key or access_key and secret_key, got both");
-	} else if (!json_get(v, "api_key") && !pair) {
+	} else if (!t->api_key.n && !pair) {
 		conf_mistake_add(r, &bearer, "is missing: bedrock needs api_key, or region, access_key and secret_key");
 	} else if (pair) {
-		conf_need(r, at, "region", json_get(v, "region") != NULL);
-		conf_need(r, at, "access_key", json_get(v, "access_key") != NULL);
-		conf_need(r, at, "secret_key", json_get(v, "secret_key") != NULL);
+		conf_need(r, at, "region", t->region.n > 0);
+		conf_need(r, at, "access_key", t->access_key.n > 0);
+		conf_need(r, at, "secret_key", t->secret_key.n > 0);
 	}
 }
 
@@ -280,7 +290,7 @@ static void complete(struct conf_reader *r, const struct conf_path *at, const js
 	t->can = (record->can | reading->can) & ~reading->cannot;
 	check_belongs(r, at, v, record->name, t);
 	if (strcmp(record->adapter, "bedrock") == 0)
-		check_bedrock_keys(r, at, v);
+		check_bedrock_keys(r, at, t);
 	complete_base_url(r, at, v, t);
 	name_key(t);
 }
@@ -292,12 +302,12 @@ static void read_target(struct conf_reader *r, const struct conf_path *at, json_
 		{ "provider", conf_read_text, offsetof(struct reading, t.provider) },
 		{ "model", conf_read_text, offsetof(struct reading, t.model) },
 		{ "base_url", read_base_url, offsetof(struct reading, t.base_url) },
-		{ "api_key", conf_read_text, offsetof(struct reading, t.api_key) },
+		{ "api_key", read_key, offsetof(struct reading, t.api_key) },
 		{ "api_version", read_url_word, offsetof(struct reading, t.api_version) },
 		{ "region", read_url_word, offsetof(struct reading, t.region) },
-		{ "access_key", conf_read_text, offsetof(struct reading, t.access_key) },
-		{ "secret_key", conf_read_text, offsetof(struct reading, t.secret_key) },
-		{ "session_token", conf_read_text, offsetof(struct reading, t.session_token) },
+		{ "access_key", read_key, offsetof(struct reading, t.access_key) },
+		{ "secret_key", read_key, offsetof(struct reading, t.secret_key) },
+		{ "session_token", read_key, offsetof(struct reading, t.session_token) },
 		{ "headers", read_headers, offsetof(struct reading, t) },
 		{ "price", read_price, offsetof(struct reading, t.price) },
 		{ "timeout", read_timeouts, offsetof(struct reading, t.timeouts) },

@@ -373,6 +373,9 @@ static int64_t count_reasoning_words(struct str text)
 		"rationale", "reason", "reasoning", "refactor", "solve", "step", "strategy", "tradeoff", "why",
 	};
 	bool seen[ARRAY_LEN(words)] = { false };
+	uint32_t lengths[26] = { 0 }; /* by first letter, a bit for each: most words are none of these at a glance */
+	for (size_t i = 0; i < ARRAY_LEN(words); i++)
+		lengths[words[i][0] - 'a'] |= UINT32_C(1) << strlen(words[i]);
 	char lower[16];
 	size_t n = 0;
 	int64_t count = 0;
@@ -386,8 +389,9 @@ static int64_t count_reasoning_words(struct str text)
 			continue;
 		}
 		const struct str word = { lower, n };
-		const char *const *row =
-		    n && n <= sizeof(lower) ? bsearch(&word, words, ARRAY_LEN(words), sizeof(words[0]), compare_words) : NULL;
+		const char *const *row = NULL;
+		if (n && n <= sizeof(lower) && lengths[lower[0] - 'a'] >> n & 1)
+			row = bsearch(&word, words, ARRAY_LEN(words), sizeof(words[0]), compare_words);
 		if (row && !seen[row - words]) {
 			seen[row - words] = true;
 			count++;

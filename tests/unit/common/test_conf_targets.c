@@ -66,6 +66,7 @@ static void test_conf_bedrock_is_found_by_its_region(void **state UNUSED)
 	conf_unref(c);
 	CONFS_MISTAKES("{\"targets\":{\"a\":{\"provider\":\"bedrock\",\"model\":\"m\"}}}", "targets.a.api_key", "bedrock needs api_key, or region",
 	               "targets.a.region", "missing");
+	CONFS_MISTAKES("{\"targets\":{\"a\":{\"provider\":\"bedrock\",\"model\":\"m\",\"region\":\"r\",\"api_key\":\"\"}}}", "targets.a.api_key", "missing");
 	CONFS_MISTAKES("{\"targets\":{\"a\":{\"provider\":\"bedrock\",\"model\":\"m\",\"base_url\":\"http://h\",\"access_key\":\"x\"}}}", "targets.a.region",
 	               "missing", "targets.a.secret_key", "missing");
 	CONFS_MISTAKES("{\"targets\":{\"a\":{\"provider\":\"bedrock\",\"model\":\"m\",\"region\":\"r\",\"api_key\":\"k\",\"access_key\":\"x\"}}}",
@@ -93,6 +94,7 @@ static void test_conf_mistakes_of_targets(void **state UNUSED)
 	CONFS_MISTAKES("{\"targets\":{\"a\":{\"provider\":\"antropic\",\"model\":\"m\"}}}", "targets.a.provider",
 	               "there is no provider \"antropic\"; did you mean \"anthropic\"?");
 	CONFS_MISTAKES("{\"targets\":{\"a\":{\"provider\":\"vllm\",\"model\":\"m\"}}}", "targets.a.base_url", "missing");
+	CONFS_MISTAKES("{\"targets\":{\"a\":{\"provider\":\"openai\",\"model\":\"m\",\"api_key\":\"sk-1\\n\"}}}", "targets.a.api_key", "control characters");
 	CONFS_MISTAKES("{\"models\":{\"*\":{\"provider\":\"azure\"}}}", "models.*.base_url", "missing");
 	CONFS_MISTAKES("{\"targets\":{\"a\":{\"provider\":\"openai\",\"model\":\"m\",\"api_version\":\"1\",\"region\":\"eu\"}}}", "targets.a.api_version",
 	               "is for provider azure, not for openai", "targets.a.region", "is for provider bedrock");
