@@ -86,6 +86,7 @@ static int make(const struct provider_ask *ask, struct arena *a, struct provider
 		return -(int)why.code;
 	}
 	ret->streamed = ask->target->stream;
+	ret->aws_sigv4 = ret->aws_user = NULL;
 	ret->method = "POST";
 	ret->url = arena_printf(a, STR_FMT "/messages", STR_ARG(ask->target->base_url)).p;
 	add_headers(ask->target, files, a, ret);

@@ -301,7 +301,7 @@ static int add_assistant(struct anthropic_body *b, json_t *blocks, const json_t 
 	json_t *thinking = json_get(message, "thinking_blocks"), *thought;
 	size_t i;
 	json_array_foreach (thinking, i, thought)
-		if (json_is_object(thought))
+		if (str_eq_z(json_str(thought, "type"), "thinking") || str_eq_z(json_str(thought, "type"), "redacted_thinking"))
 			json_array_append(blocks, thought);
 	if (json_is_object(json_get(message, "function_call")))
 		return refuse_here(b, "function_call", "wanted tool_calls in place of function_call");
@@ -336,6 +336,19 @@ static int add_tool(struct anthropic_body *b, json_t *blocks, const json_t *mess
 	return rc;
 }
 
+/* White space at the end of a last turn of the assistant's would be refused. */
+static void trim_last(const json_t *messages)
+{
+	const json_t *turn = json_array_get(messages, json_array_size(messages) - 1), *content = json_get(turn, "content");
+	json_t *block = json_array_get(content, json_array_size(content) - 1);
+	struct str text = json_str(block, "text");
+	if (!str_eq_z(json_str(turn, "role"), "assistant") || !str_eq_z(json_str(block, "type"), "text"))
+		return;
+	while (text.n && str_trim(str_sub(text, text.n - 1, 1)).n == 0)
+		text.n--;
+	json_object_set_new(block, "text", json_from_str(text));
+}
+
 int anthropic_messages(struct anthropic_body *b, const json_t *messages)
 {
 	static const struct {
@@ -362,5 +375,6 @@ int anthropic_messages(struct anthropic_body *b, const json_t *messages)
 		end_turn(b);
 	if (json_array_size(b->messages) == 0)
 		return anthropic_refuse(b, "/messages", "Anthropic wants a message with content besides the system's");
+	trim_last(b->messages);
 	return 0;
 }

@@ -13,6 +13,7 @@
 #define MAX_TOKENS_DEFAULT 4096
 #define FRONT_MIN_BYTES    4096 /* about the 1,024 tokens below which a prefix is not cached ("Prompt caching": minimum length) */
 #define USER_ID_MAX        256
+#define THINKING_MIN       1024
 #define JSON_ONLY          "Answer with one JSON object and nothing else: no text before or after it, no code fence."
 
 struct part {
@@ -252,15 +253,29 @@ static int put_format(struct part *p)
 	return 0;
 }
 
+/* Anthropic's own field, for those who know it. What is thought must be less than max_tokens, which may have been lowered since it was asked for. */
+static void put_thinking(struct part *p, json_t *asked)
+{
+	json_t *thinking = json_copy(asked);
+	int64_t budget = json_i64(asked, "budget_tokens", 0), most = json_i64(p->out, "max_tokens", 0);
+	if (budget >= most && most > THINKING_MIN) {
+		json_set_i64(thinking, "budget_tokens", MAX(most / 2, THINKING_MIN));
+	} else if (budget >= most) {
+		json_object_clear(thinking);
+		json_set_str(thinking, "type", STR("disabled"));
+	}
+	json_object_set_new(p->out, "thinking", thinking);
+}
+
 static int put_effort(struct part *p)
 {
 	static const char *const efforts[][2] = {
 		{ "minimal", "low" }, { "low", "low" }, { "medium", "medium" }, { "high", "high" }, { "xhigh", "xhigh" }, { "max", "max" },
 	};
 	const json_t *field = json_get(p->request, "reasoning_effort");
-	json_t *thinking = json_get(p->request, "thinking"); /* Anthropic's own field, for those who know it */
+	json_t *thinking = json_get(p->request, "thinking");
 	if (json_is_object(thinking))
-		json_object_set(p->out, "thinking", thinking);
+		put_thinking(p, thinking);
 	if (!is_set(field))
 		return 0;
 	struct str effort = json_str_of(field);

@@ -140,6 +140,11 @@ static void test_anthropic_request_fields(void **state)
 		{ "\"reasoning_effort\":\"high\"", "\"output_config\":{\"effort\":\"high\"}" },
 		{ "\"reasoning_effort\":\"max\"", "\"output_config\":{\"effort\":\"max\"}" },
 		{ "\"reasoning_effort\":\"none\",\"thinking\":{\"type\":\"adaptive\"}", "\"thinking\":{\"type\":\"adaptive\"}" },
+		/* What is thought is less than what is written in all. */
+		{ "\"max_tokens\":9000,\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":8999}", "\"max_tokens\":9000,\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":8999}" },
+		{ "\"max_tokens\":9000,\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":9000}", "\"max_tokens\":9000,\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":4500}" },
+		{ "\"max_tokens\":1025,\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":2000}", "\"max_tokens\":1025,\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":1024}" },
+		{ "\"max_tokens\":1024,\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":1024}", "\"max_tokens\":1024,\"thinking\":{\"type\":\"disabled\"}" },
 		{ "\"response_format\":{\"type\":\"text\"}", "" },
 		{ "\"response_format\":{\"type\":\"json_object\"}", JSON_ONLY },
 		{ "\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"x\"}}", JSON_ONLY },
@@ -209,6 +214,9 @@ static void test_anthropic_request_messages(void **state)
 		  "\"system\":[" T("S") "],\"messages\":[" USER(T("a") "," T("b") "," T("c")) "," BOT(T("d") "," T("e")) "]" },
 		{ "{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":null,\"refusal\":\"no\"},{\"role\":\"user\",\"content\":\"\"}",
 		  "\"messages\":[" USER(T("a")) "," BOT(T("no")) "]" },
+		/* The beginning of an answer that the model goes on with ends in no white space; what stands before keeps its own. */
+		{ "{\"role\":\"user\",\"content\":\"a \"},{\"role\":\"assistant\",\"content\":\"b \"},{\"role\":\"assistant\",\"content\":\" c \\n\"}",
+		  "\"messages\":[" USER(T("a ")) "," BOT(T("b ") "," T(" c")) "]" },
 		/* Calls, and their results in one turn of the user's, before what the user says. */
 		{ "{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"t\",\"tool_calls\":[" CALL("c.1", "\"{\\\"x\\\":[1]}\"") "," CALL("c2", "\"\"") "," CALL("c3", "{}") "]},"
 		  "{\"role\":\"user\",\"content\":\"b\"},{\"role\":\"tool\",\"tool_call_id\":\"c.1\",\"content\":\"r1\"},"
@@ -220,7 +228,7 @@ static void test_anthropic_request_messages(void **state)
 		       "{\"type\":\"tool_result\",\"tool_use_id\":\"c3\"}," T("b") "," T("c")) "]" },
 		/* Thinking goes back untouched, and first. */
 		{ "{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"t\",\"reasoning_content\":\"hm\",\"thinking_blocks\":[{\"type\":\"thinking\",\"thinking\":\" hm\",\"signature\":\"s\","
-		  "\"new\":1},{\"type\":\"redacted_thinking\",\"data\":\"d\"},7]}",
+		  "\"new\":1},{\"type\":\"redacted_thinking\",\"data\":\"d\"},7,{\"type\":\"text\",\"text\":\"x\"}]}",
 		  "\"messages\":[" USER(T("a")) "," BOT("{\"type\":\"thinking\",\"thinking\":\" hm\",\"signature\":\"s\",\"new\":1},{\"type\":\"redacted_thinking\",\"data\":\"d\"}," T("t")) "]" },
 		/* Images and files. */
 		{ PART("{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/PNG;base64," PNG "\",\"detail\":\"low\"}}"),
