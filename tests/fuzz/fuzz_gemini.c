@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzz target of Gemini's answers. The first byte chooses the status (bit 0: 200 or 400), the form (bit 1: a
- * stream was asked for), the kind (bit 2: embeddings) and the size of the pieces (the rest); what follows is the answer's body.
+ * Fuzz target of Gemini's format, both directions. The first byte chooses. Bits 0 and 2 set: what follows is a request in OpenAI's form (bit 1: for
+ * embeddings; bit 3: for the older API; bit 4: for a model that wants signatures). Else it is an answer's body: the status (bit 0: 200 or 400), the form
+ * (bit 1: a stream was asked for), the kind (bit 2: embeddings) and the size of the pieces (the rest).
  *
- * However the bytes are cut into pieces the verdict and the result are the same; a success has a result that is one JSON object, and a status of
- * 400 never is one; numbers of tokens are never negative, no part is more than its whole; a message is
- * short and well-formed.
+ * A request becomes a body with turns that alternate and are not empty, or is refused with a pointer to the field. However an answer is cut into
+ * pieces the verdict and the result are the same; a success has a result that is one JSON object, and a status of 400 never is one; numbers of tokens are
+ * never negative, no part is more than its whole; a message is short and well-formed.
  *
- *   clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz/fuzz_gemini.c build/debug/libmillrace.a -luv -ljansson -o fuzz_gemini
+ *   clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz/fuzz_gemini.c build/debug/libmillrace.a -luv -ljansson -lcrypto -o fuzz_gemini
  *   ./fuzz_gemini tests/fuzz/corpus/gemini
  */
 #include <stdlib.h>
@@ -71,12 +72,52 @@ static void fuzz_gemini_run(uint8_t how, struct str in, size_t step, struct buf 
 	arena_done(&a);
 }
 
+static void fuzz_gemini_look_at_body(const json_t *body)
+{
+	const json_t *contents = json_get(body, "contents"), *turn;
+	struct str before = STR("");
+	size_t i;
+	json_array_foreach (contents, i, turn) {
+		struct str role = json_str(turn, "role");
+		fuzz_gemini_check((str_eq_z(role, "user") || str_eq_z(role, "model")) && !str_eq(role, before));
+		fuzz_gemini_check(json_array_size(json_get(turn, "parts")) > 0);
+		before = role;
+	}
+}
+
+static void fuzz_gemini_ask(uint8_t how, struct str in)
+{
+	struct conf_target target = { .name = STR("t"), .provider = STR("gemini"), .model = how & 16 ? STR("gemini-3-pro") : STR("gemini-2.5-flash"),
+		                      .base_url = STR("http://h"), .api_version = how & 8 ? STR("v1") : STR("") };
+	struct provider_request r = { .method = NULL };
+	struct err err = { .code = ERR_OK };
+	struct arena a;
+	json_t *request = json_parse(in, NULL);
+	if (!json_is_object(request)) {
+		json_decref(request);
+		return;
+	}
+	arena_init(&a, (size_t)64 << 20);
+	int rc = provider_find(STR("gemini"))->make(&(struct provider_ask){ &target, how & 2 ? 1 : 0, request, 0 }, &a, &r, &err);
+	json_t *body = rc == 0 ? json_parse_lenient(buf_str(&r.body), NULL) : NULL;
+	fuzz_gemini_check(rc == 0 ? json_is_object(body) : rc == -(int)err.code && err.param[0] == '/');
+	fuzz_gemini_look_at_body(body);
+	json_decref(body);
+	json_decref(request);
+	buf_done(&r.body);
+	arena_done(&a);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	struct buf whole, pieces;
 	if (n == 0 || n > FUZZ_GEMINI_MAX)
 		return 0;
 	struct str in = { (const char *)data + 1, n - 1 };
+	if ((data[0] & 5) == 5) {
+		fuzz_gemini_ask(data[0], in);
+		return 0;
+	}
 	buf_init(&whole, SIZE_MAX / 8);
 	buf_init(&pieces, SIZE_MAX / 8);
 	fuzz_gemini_run(data[0], in, 0, &whole);

@@ -53,6 +53,7 @@ struct gemini_answer {
 	json_t *error;             /* owned: the chunk that ended it */
 	json_t *logprobs;          /* owned: logprobsResult of a whole answer */
 	int64_t tools;             /* calls so far */
+	size_t signatures;         /* bytes of the calls' signatures so far */
 	int64_t left_out;          /* parts of kinds that a chat answer has no place for: inline data, executed code */
 	bool has_candidate;
 };

@@ -109,7 +109,8 @@ static int take_call(struct gemini_answer *g, const json_t *part)
 	if (rc == 0)
 		rc = assembly_tool(s, g->tools, id_of(g, call), json_str(call, "name"), buf_str(&text));
 	buf_done(&text);
-	if (rc == 0 && signature.n > s->max_bytes)
+	g->signatures += signature.n;
+	if (rc == 0 && g->signatures > s->max_bytes)
 		rc = -ERR_TOO_LARGE;
 	if (rc == 0 && signature.n > 0)
 		s->tools[g->tools].signature = arena_str(s->arena, signature);
