@@ -233,11 +233,48 @@ static bool is_error(const json_t *v, struct str type)
 	return str_eq_z(type, "error") || json_is_object(json_get(v, "error"));
 }
 
+static bool skip(struct str *s, struct str front)
+{
+	bool there = str_has_prefix(*s, front);
+	if (there)
+		*s = str_sub(*s, front.n, s->n);
+	return there;
+}
+
+/*
+ * Nearly all events of a stream are pieces of text, in ever the same form and seldom with an escape: those are read as they stand, which is several
+ * times faster than as JSON. False: it is something else (or written otherwise), and JSON decides.
+ */
+static bool read_text_delta(const struct anthropic_answer *s, struct str data, struct str *ret)
+{
+	int64_t index = 0;
+	if (s->open == BLOCK_NONE || !skip(&data, STR("{\"type\":\"content_block_delta\",\"index\":")))
+		return false;
+	size_t digits = 0;
+	for (; digits < MIN(data.n, 4) && data.p[digits] >= '0' && data.p[digits] <= '9'; digits++)
+		index = index * 10 + (data.p[digits] - '0');
+	if (digits == 0 || (digits > 1 && data.p[0] == '0') || index != s->open_index)
+		return false;
+	data = str_sub(data, digits, data.n);
+	if (!skip(&data, STR(",\"delta\":{\"type\":\"text_delta\",\"text\":\"")))
+		return false;
+	*ret = str_sub(data, 0, buf_json_plain(data));
+	data = str_sub(data, ret->n, data.n);
+	if (!skip(&data, STR("\"}")))
+		return false;
+	while (data.n && data.p[0] == ' ') /* Anthropic pads events with spaces */
+		data = str_sub(data, 1, data.n);
+	return str_eq_z(data, "}");
+}
+
 static int on_event(void *arg, const struct sse_event *event)
 {
 	struct anthropic_answer *s = arg;
+	struct str text;
 	if (s->assembly.done || event->data.n == 0)
 		return 0;
+	if (!str_eq_z(event->event, "error") && read_text_delta(s, event->data, &text))
+		return assembly_text(&s->assembly, DELTA_TEXT, text);
 	json_t *e = json_parse_lenient(event->data, NULL);
 	if (!e)
 		return -ERR_BAD_OUTPUT;

@@ -142,6 +142,45 @@ static void test_anthropic_stream_becomes_one_answer(void **state)
 	json_decref(root);
 }
 
+/* Pieces of text have a short way around JSON; however one is written, it means the same. */
+static void test_anthropic_a_text_delta_means_the_same_in_every_spelling(void **state)
+{
+#define SPELLING(data, class, content) { "event: content_block_delta\ndata: " data "\n\n", class, content }
+	static const struct {
+		const char *event;
+		enum err_code class;
+		const char *content;
+	} rows[] = {
+		SPELLING("{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"a\xc3\xbc\"}}", ERR_OK, "<a\xc3\xbc>"),
+		SPELLING("{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"a\"}    }", ERR_OK, "<a>"),
+		SPELLING("{\"type\": \"content_block_delta\", \"index\": 0, \"delta\": {\"type\": \"text_delta\", \"text\": \"a\"}}", ERR_OK, "<a>"),
+		SPELLING("{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"\"}}", ERR_OK, "<>"),
+		SPELLING("{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"a\\n\\\"\\u00fc\"}}", ERR_OK, "<a\n\"\xc3\xbc>"),
+		SPELLING("{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"a\",\"text\":\"b\"}}", ERR_OK, "<b>"),
+		SPELLING("{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"a\"},\"x\":{}}", ERR_OK, "<a>"),
+		SPELLING("{\"type\":\"content_block_delta\",\"index\":1,\"delta\":{\"type\":\"text_delta\",\"text\":\"a\"}}", ERR_BAD_OUTPUT, NULL),
+		SPELLING("{\"type\":\"content_block_delta\",\"index\":00,\"delta\":{\"type\":\"text_delta\",\"text\":\"a\"}}", ERR_BAD_OUTPUT, NULL),
+		SPELLING("{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"a\"}", ERR_BAD_OUTPUT, NULL),
+		SPELLING("{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"a\"}}}", ERR_BAD_OUTPUT, NULL),
+		SPELLING("{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"\xff\"}}", ERR_BAD_OUTPUT, NULL),
+		SPELLING("{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"a\tb\"}}", ERR_BAD_OUTPUT, NULL),
+	};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct str body = arena_printf(&arena, START TEXT("0") SAY("0", "<") "%s" SAY("0", ">") STOP("0") FINISH("\"end_turn\"", OUT) END, rows[i].event);
+		struct provider_result r = streamed(body.p);
+		if (r.class != rows[i].class)
+			fail_msg("%s: %s", rows[i].event, err_code_name((int)r.class));
+		if (!rows[i].content)
+			continue;
+		json_t *root, *m = message_of(&r, &root);
+		if (!str_eq_z(json_str(m, "content"), rows[i].content))
+			fail_msg("%s: " STR_FMT, rows[i].event, STR_ARG(json_str(m, "content")));
+		json_decref(root);
+	}
+#undef SPELLING
+}
+
 static void test_anthropic_tool_calls_are_joined(void **state)
 {
 	(void)state;
@@ -481,6 +520,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_anthropic_stream_becomes_one_answer, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_anthropic_a_text_delta_means_the_same_in_every_spelling, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_anthropic_tool_calls_are_joined, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_anthropic_thinking_is_kept_for_its_return, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_anthropic_deltas_are_told_as_they_come, set_up, tear_down),
