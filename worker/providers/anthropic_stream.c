@@ -2,7 +2,7 @@
 /*
  * An answer of Anthropic's, from the events of a stream or from one object, into an assembly. A stream goes message_start (id, model, what the input
  * cost), then one content block after the other (start, deltas, stop), message_delta (stop reason, usage so far) and message_stop; ping and events
- * and blocks that are not known are skipped. Counts are cumulative: a later one replaces the earlier.
+ * and blocks that are not known are skipped. Counts are cumulative: a later one replaces the earlier, unless it is smaller.
  *
  * Thinking is told as reasoning, and its blocks are kept with their signatures, as they must be sent back. An error event ends the stream, whatever
  * has come before; so does a delta for a block that is not open.
