@@ -168,7 +168,10 @@ static void on_due(struct timer *t)
 	c->started = true;
 	c->timer.fn = on_pace;
 	http_reply_start(c->req, c->status, c->type);
-	on_pace(t);
+	if (c->is_stream && c->marks.head == 0 && c->plan.first_ms > 0)
+		timer_start(t, c->plan.first_ms);
+	else
+		on_pace(t);
 }
 
 /* The key in the format's own header, a bearer token, or the key id of a signature (AWS). */
@@ -198,6 +201,7 @@ static bool key_is_good(const struct rule *r, struct str key)
 static void fail(struct call *c, struct failure f)
 {
 	f.model = str_utf8_prefix(c->model, 200);
+	f.request_id = c->req->request_id;
 	if (f.status == 0)
 		f.status = c->format->errors[f.kind].status;
 	c->failure = f;
@@ -219,7 +223,9 @@ static bool refuse(struct call *c, struct failure f)
 
 static bool refuse_mistake(struct call *c, const struct err *err)
 {
-	struct failure f = { .kind = err->code == ERR_TOO_LARGE ? ERROR_TOO_LARGE : ERROR_BAD_REQUEST };
+	struct failure f = { .kind = err->code == ERR_TOO_LARGE   ? ERROR_TOO_LARGE
+		                     : err->code == ERR_NOT_FOUND ? ERROR_NOT_FOUND
+		                                                  : ERROR_BAD_REQUEST };
 	f.message = arena_str(&c->req->arena, str_from(err->text));
 	if (err->param[0])
 		f.param = arena_strz(&c->req->arena, str_from(err->param));
@@ -249,11 +255,18 @@ static bool let_in(struct call *c)
 static void plan_failure(struct call *c, enum error_class kind, int status)
 {
 	const struct rule *r = c->rule;
+	bool stream = c->is_stream;
 	if (kind == ERROR_NONE)
 		kind = error_class_of(status);
 	fail(c, (struct failure){ .kind = kind, .status = status, .retry_after = r->retry_after });
 	if (kind == ERROR_QUOTA_DAY && r->retry_after < 0)
-		c->failure.retry_after = 43200;
+		c->failure.retry_after = c->format->quota_day_retry;
+	/* A format that tells this kind in a good answer tells it in a stream's event. */
+	if (stream && status == 0 && c->status == 200 && !r->error_body) {
+		c->type = str_from(c->format->stream_type);
+		c->format->write_stream_error(&c->out, &c->failure);
+		return;
+	}
 	c->type = format_write_failure(&c->out, c->format, r, &c->failure);
 }
 
@@ -261,7 +274,7 @@ static void plan_failure(struct call *c, enum error_class kind, int status)
 static void plan_stream_error(struct call *c)
 {
 	const struct rule *r = c->rule;
-	struct failure f = { .kind = r->stream_error, .retry_after = r->retry_after, .model = c->model };
+	struct failure f = { .kind = r->stream_error, .retry_after = r->retry_after };
 	size_t at = 0, wanted = r->stream_error_bytes < 0 ? c->marks.head + 1 : (size_t)r->stream_error_bytes;
 	while (at < wanted && at < c->out.n)
 		at += c->format->event_len(str_sub(buf_str(&c->out), at, c->out.n));
@@ -269,6 +282,8 @@ static void plan_stream_error(struct call *c)
 	c->marks.head = MIN(c->marks.head, at);
 	c->marks.tail = MIN(c->marks.tail, at);
 	f.status = c->format->errors[f.kind].status;
+	f.model = str_utf8_prefix(c->model, 200);
+	f.request_id = c->req->request_id;
 	f.message = str_from(r->stream_error_message);
 	c->format->write_stream_error(&c->out, &f);
 }

@@ -47,28 +47,31 @@ void chat_text(struct chat *c, struct str text)
 	buf_add_str(&c->text, text);
 }
 
-int chat_file(struct chat *c, struct str media_type, struct str base64, const char *at, struct err *err)
+void chat_file_bytes(struct chat *c, struct str media_type, struct str bytes)
 {
-	struct buf bytes;
-	buf_init(&bytes, CHAT_TEXT_MAX);
-	if (base64.n == 0 || crypto_base64_decode(&bytes, base64) < 0) {
-		buf_done(&bytes);
-		return err_set_at(err, ERR_INVALID, at, "%s: invalid base64 data", at);
-	}
 	if (c->nfiles < STATS_FILES_MAX) {
 		struct stats_file *f = &c->files[c->nfiles++];
 		struct str shown = str_utf8_prefix(media_type, STATS_NAME_MAX - 1);
 		if (shown.n > 0)
 			memcpy(f->type, shown.p, shown.n);
 		f->bytes = bytes.n;
-		crypto_sha256(buf_str(&bytes), f->sha256);
+		crypto_sha256(bytes, f->sha256);
 	}
 	if (str_has_prefix_nocase(media_type, STR("text/")))
-		chat_text(c, buf_str(&bytes));
+		chat_text(c, bytes);
 	else
 		c->prompt_tokens += CHAT_FILE_TOKENS;
+}
+
+int chat_file(struct chat *c, struct str media_type, struct str base64, const char *at, struct err *err)
+{
+	struct buf bytes;
+	buf_init(&bytes, CHAT_TEXT_MAX);
+	bool good = base64.n > 0 && crypto_base64_decode(&bytes, base64) == 0;
+	if (good)
+		chat_file_bytes(c, media_type, buf_str(&bytes));
 	buf_done(&bytes);
-	return 0;
+	return good ? 0 : err_set_at(err, ERR_INVALID, at, "%s: invalid base64 data", at);
 }
 
 int chat_file_url(struct chat *c, struct str url, const char *at, struct err *err)
@@ -111,17 +114,16 @@ int chat_read_limit(const json_t *object, const char *name, const char *at, int6
 	return 0;
 }
 
-int chat_check_fields(const json_t *object, const char *const *known, struct err *err)
+const char *chat_unknown_field(const json_t *object, const char *const *known)
 {
-	const char *name;
-	json_t *value;
-	json_object_foreach((json_t *)(uintptr_t)object, name, value)
-	{
+	void *at = json_object_iter((json_t *)(uintptr_t)object);
+	for (; at; at = json_object_iter_next((json_t *)(uintptr_t)object, at)) {
+		const char *name = json_object_iter_key(at);
 		size_t i = 0;
 		while (known[i] && strcmp(known[i], name) != 0)
 			i++;
 		if (!known[i])
-			return err_set_at(err, ERR_UNKNOWN_FIELD, name, "%.100s: there is no such field", name);
+			return name;
 	}
-	return 0;
+	return NULL;
 }

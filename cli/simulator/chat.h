@@ -55,6 +55,8 @@ struct str answer_tag(struct str given, struct str text);
 void chat_text(struct chat *c, struct str text);
 /* A file in base64; one of text/… is read as text. at names the field in err. */
 int chat_file(struct chat *c, struct str media_type, struct str base64, const char *at, struct err *err);
+/* The same, decoded already. */
+void chat_file_bytes(struct chat *c, struct str media_type, struct str bytes);
 /* A data: URL; one of http(s) is taken as it is, and not fetched. */
 int chat_file_url(struct chat *c, struct str url, const char *at, struct err *err);
 enum chat_role { CHAT_USER, CHAT_SYSTEM, CHAT_OTHER };
@@ -62,8 +64,7 @@ void chat_message_end(struct chat *c, enum chat_role role);
 
 /* An integer of at least 1, when there. at names the field in err. */
 int chat_read_limit(const json_t *object, const char *name, const char *at, int64_t *ret, struct err *err);
-/* -ERR_UNKNOWN_FIELD with the name in err->param when the object holds a field that is not in the list (ended by
- * NULL). */
-int chat_check_fields(const json_t *object, const char *const *known, struct err *err);
+/* The first field of the object that is not in the list (ended by NULL); NULL when there is none. */
+const char *chat_unknown_field(const json_t *object, const char *const *known);
 
 #endif

@@ -9,9 +9,10 @@
 
 /* Azure before OpenAI: its paths end as theirs do. */
 static const struct format *const formats[] = {
-
+	&format_azure,
 	&format_openai,
-
+	&format_anthropic,
+	&format_gemini,
 };
 
 static bool path_matches(struct str path, const struct endpoint *e, struct str *ret_model)

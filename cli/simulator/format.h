@@ -24,7 +24,7 @@ struct failure {
 	struct str message;       /* n 0: the format's own words for this kind */
 	const char *param, *code; /* of a client's mistake, where the format has room for them; or NULL */
 	int64_t retry_after;      /* seconds; -1: not told */
-	struct str model;
+	struct str model, request_id;
 };
 
 /* How a format tells a kind of error. */
@@ -61,6 +61,7 @@ struct format {
 	const char *tool_prefix;        /* of the id of a tool call */
 	const char *stream_type;        /* content type of a stream */
 	const struct error_row *errors; /* one per enum error_class */
+	int64_t quota_day_retry;        /* seconds that quota_day tells when the rule does not */
 
 	/* Reads the body; c is init'ed, with model, stream and alt as the path says. err's param names the field. */
 	int (*read)(struct chat *c, const json_t *body, struct err *err);

@@ -311,6 +311,23 @@ static const struct error_row errors[ERROR_CLASSES] = {
 	[ERROR_TIMEOUT] = { 408, "server_error", NULL, "Request timed out." },
 };
 
+/* As OpenAI writes durations: 20ms, 1.5s, 6m0s, 1h2m3s. */
+static void add_duration(struct buf *b, uint64_t ms)
+{
+	uint64_t s = ms / 1000;
+	if (ms < 1000)
+		buf_printf(b, "%llums", (unsigned long long)ms);
+	else if (s < 60 && ms % 1000 > 0)
+		buf_printf(b, "%llu.%03llus", (unsigned long long)s, (unsigned long long)(ms % 1000));
+	else if (s < 60)
+		buf_printf(b, "%llus", (unsigned long long)s);
+	else if (s < 3600)
+		buf_printf(b, "%llum%llus", (unsigned long long)(s / 60), (unsigned long long)(s % 60));
+	else
+		buf_printf(b, "%lluh%llum%llus", (unsigned long long)(s / 3600), (unsigned long long)(s / 60 % 60),
+		           (unsigned long long)(s % 60));
+}
+
 static void write_words(struct buf *b, const struct error_row *row, const struct failure *f)
 {
 	struct buf words;
@@ -320,8 +337,11 @@ static void write_words(struct buf *b, const struct error_row *row, const struct
 		           STR_ARG(f->model));
 	else
 		buf_add_str(&words, failure_message(row, f));
-	if (row->status == 429 && f->retry_after >= 0)
-		buf_printf(&words, " Please try again in %llds.", (long long)f->retry_after);
+	if (row->status == 429 && f->retry_after >= 0) {
+		buf_add_z(&words, " Please try again in ");
+		add_duration(&words, (uint64_t)f->retry_after * 1000);
+		buf_add_char(&words, '.');
+	}
 	buf_add_json_str(b, buf_str(&words));
 	buf_done(&words);
 }
@@ -345,14 +365,6 @@ void openai_write_stream_error(struct buf *b, const struct failure *f)
 	buf_add_z(b, "\n\n");
 }
 
-static void add_duration(struct buf *b, uint64_t ms)
-{
-	if (ms < 1000)
-		buf_printf(b, "%llums", (unsigned long long)ms);
-	else
-		buf_printf(b, "%llu.%03llus", (unsigned long long)(ms / 1000), (unsigned long long)(ms % 1000));
-}
-
 static void add_limit(struct http_req *req, const char *const names[3], const struct rate *rate)
 {
 	struct buf b;
@@ -364,17 +376,22 @@ static void add_limit(struct http_req *req, const char *const names[3], const st
 	buf_done(&b);
 }
 
-static void openai_add_headers(struct call *c, const struct rate *requests, const struct rate *tokens)
+void openai_add_limits(struct http_req *req, const struct rate *requests, const struct rate *tokens)
 {
 	static const char *const of_requests[] = { "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests",
 		                                   "x-ratelimit-reset-requests" };
 	static const char *const of_tokens[] = { "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens",
 		                                 "x-ratelimit-reset-tokens" };
-	http_reply_header(c->req, "openai-processing-ms",
-	                  arena_printf(&c->req->arena, "%lld", (long long)call_age_ms(c)));
+	add_limit(req, of_requests, requests);
+	add_limit(req, of_tokens, tokens);
+}
+
+static void openai_add_headers(struct call *c, const struct rate *requests, const struct rate *tokens)
+{
+	struct str ms = arena_printf(&c->req->arena, "%lld", (long long)call_age_ms(c));
+	openai_add_limits(c->req, requests, tokens);
+	http_reply_header(c->req, "openai-processing-ms", ms);
 	http_reply_header(c->req, "openai-version", STR("2020-10-01"));
-	add_limit(c->req, of_requests, requests);
-	add_limit(c->req, of_tokens, tokens);
 	call_add_retry_after(c);
 }
 
@@ -392,6 +409,7 @@ const struct format format_openai = {
 	.tool_prefix = "call_",
 	.stream_type = "text/event-stream",
 	.errors = errors,
+	.quota_day_retry = 43200,
 	.read = openai_read,
 	.write_answer = openai_write,
 	.write_stream = openai_write_stream,

@@ -14,5 +14,6 @@ int openai_write_stream(struct buf *b, const struct chat *c, const struct rule *
 /* {"error": {"message", "type", "param", "code"}}; param and code may be null. */
 void openai_write_error(struct buf *b, const struct failure *f);
 void openai_write_stream_error(struct buf *b, const struct failure *f);
+void openai_add_limits(struct http_req *req, const struct rate *requests, const struct rate *tokens);
 
 #endif
