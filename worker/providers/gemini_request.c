@@ -69,6 +69,12 @@ static bool thinks_by_budget(struct str model)
 	return n == 1 || n == 2;
 }
 
+/* Other families' models (gemma, tuned ones) know no signatures. */
+static bool wants_signatures(struct str model)
+{
+	return str_find(model, STR("gemini-")) >= 0 && !thinks_by_budget(model);
+}
+
 /* As Google's own OpenAI-compatible endpoint has it ("Gemini API: OpenAI compatibility"). Pro models cannot stop thinking: they get their least. */
 static const struct effort {
 	const char *name;
@@ -290,7 +296,7 @@ static int write_parts(struct gemini_body *b, json_t *body, const json_t *reques
 json_t *gemini_chat_request(const struct provider_ask *ask, struct arena *a, struct err *err)
 {
 	struct gemini_body b = { .ask = ask, .arena = a, .err = err, .vertex = gemini_is_vertex(ask->target), .plain_api = str_eq_z(ask->target->api_version, "v1"),
-		                 .signs = !thinks_by_budget(ask->target->model), .system = json_array(), .contents = json_array(), .names = json_object() };
+		                 .signs = wants_signatures(ask->target->model), .system = json_array(), .contents = json_array(), .names = json_object() };
 	json_t *body = json_object();
 	int rc = write_parts(&b, body, ask->request);
 	json_decref(b.system);

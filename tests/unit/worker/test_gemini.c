@@ -270,6 +270,21 @@ static void test_gemini_calls_get_ids_and_keep_their_signatures(void **state)
 	buf_done(&many);
 }
 
+static void test_gemini_signatures_are_bounded_together(void **state)
+{
+	struct buf many;
+	(void)state;
+	buf_init(&many, 1 << 20);
+	for (int i = 0; i < 2; i++) {
+		buf_add_z(&many, "data: {\"candidates\":[{\"content\":{\"parts\":[{\"functionCall\":{\"name\":\"f\"},\"thoughtSignature\":\"");
+		for (int k = 0; k < LIMIT / 2 + 1; k++)
+			buf_add_char(&many, 'A');
+		buf_add_z(&many, "\"}]},\"finishReason\":\"STOP\"}]}\r\n\r\n");
+		assert_int_equal(answer((struct answer){ .streamed = true }, buf_str(&many)).class, i == 0 ? ERR_OK : ERR_TOO_LARGE);
+	}
+	buf_done(&many);
+}
+
 static void on_delta(void *arg, const struct provider_delta *d)
 {
 	struct buf *b = arg;
@@ -515,6 +530,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_gemini_streams_that_are_no_success, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_gemini_streams_with_oddities_are_taken, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_gemini_calls_get_ids_and_keep_their_signatures, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_gemini_signatures_are_bounded_together, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_gemini_pieces_are_told_as_they_come, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_gemini_whole_answers, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_gemini_several_candidates_become_choices, set_up, tear_down),

@@ -158,6 +158,10 @@ static void test_gemini_calls_and_their_results_are_tied_by_name(void **state)
 	vertex.nheaders = 1;
 	check(&t, CHAT, rows, ARRAY_LEN(rows));
 	check(&newer, CHAT, third, ARRAY_LEN(third));
+	newer.model = STR("gemini-flash-latest");
+	check(&newer, CHAT, third, ARRAY_LEN(third));
+	newer.model = STR("gemma-3-27b-it");
+	check(&newer, CHAT, rows, ARRAY_LEN(rows));
 	check(&vertex, CHAT, nameless, ARRAY_LEN(nameless));
 }
 
