@@ -16,6 +16,7 @@ create table target_state (
 	probe_by       uuid,                              -- the worker whose call is the probe
 	probe_until    timestamptz,                       -- then the probe is taken for lost
 	successes      int not null default 0,            -- of probes since it is half-open
+	closed_at      timestamptz,                       -- when it closed last: failures of before say nothing any more
 	parked_until   timestamptz,                       -- the provider asked for it (Retry-After)
 	parked_why     text,
 	disabled_at    timestamptz,                       -- by a failure that needs a person: bad key, no credit, no such model
@@ -45,6 +46,13 @@ create table target_tick (
 	first_token_ms bigint not null default 0,
 	answered  int not null default 0,
 	primary key (name, slot)
+) with (fillfactor = 50);
+
+-- The last report on targets of each worker: one that is sent again is counted once.
+create table target_report (
+	worker_id uuid primary key,
+	number    bigint not null,
+	at        timestamptz not null default now()
 ) with (fillfactor = 50);
 
 -- Token buckets: what may be taken of a limit now. Starts empty, so that a lost table grants nothing too much.
@@ -141,6 +149,8 @@ alter table attempt add column price_cache_write bigint;
 alter table attempt add column choice text; -- JSON: {"reason", "candidates": [{"target", "score", "left_out"}]}; NULL: there was one target only
 
 alter table target_state set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, vacuum_truncate = off);
+alter table target_tick set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, vacuum_truncate = off);
+alter table target_report set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, vacuum_truncate = off);
 alter table limit_bucket set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, vacuum_truncate = off);
 alter table limit_hold set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, vacuum_truncate = off);
 alter table cache_flight set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, vacuum_truncate = off);

@@ -64,7 +64,9 @@ struct target_call {
 	bool canceled;            /* by us: says nothing about the target */
 	int64_t request_bytes, input_tokens, output_tokens; /* as the provider counted; 0: unknown */
 };
-void targets_call_begins(struct target_live *t);
+void targets_call_begins(struct target_live *t); /* targets_called follows, also where it could not be made (canceled) */
+/* Besides: it is a retry. So those that are out count for targets_may_retry; without this they count when they have ended. */
+void targets_retry_begins(struct target_live *t);
 /* Counts, opens and closes the breaker, parks on rate limits (retry_after, else 1 s × 2ⁿ up to 60 s), disables key or target on auth, billing,
  * permission and not-found classes (with an event row), learns ratios. */
 void targets_called(struct targets *t, struct target_live *target, const struct target_call *call);

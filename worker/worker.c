@@ -27,6 +27,7 @@
 #include "worker/notify.h"
 #include "worker/record.h"
 #include "worker/status.h"
+#include "worker/targets.h"
 #include "worker/upkeep.h"
 #include "worker/webhook.h"
 
@@ -100,6 +101,7 @@ static void close_all(struct process *p)
 	claimer_free(w->claimer);
 	lanes_free(w->lanes);
 	recorder_free(w->recorder);
+	targets_free(w->targets);
 	notifier_free(w->notifier);
 	if (w->listener)
 		db_listener_free(w->listener);
@@ -118,7 +120,8 @@ static bool is_quiet(const struct worker *w)
 
 static bool is_idle(const struct worker *w)
 {
-	return upkeep_is_idle(w->upkeep) && leases_are_idle(w->leases) && lanes_are_idle(w->lanes) && notifier_is_idle(w->notifier);
+	return upkeep_is_idle(w->upkeep) && leases_are_idle(w->leases) && lanes_are_idle(w->lanes) && targets_are_idle(w->targets) &&
+	       notifier_is_idle(w->notifier);
 }
 
 static void abort_jobs(struct process *p)
@@ -199,6 +202,8 @@ static void on_notice(void *arg, struct str channel, struct str payload)
 		return;
 	if (str_eq_z(channel, "millrace_ready"))
 		on_ready_notice(w, payload);
+	else if (str_eq_z(channel, "millrace_targets"))
+		targets_hint(w->targets);
 	else
 		leases_look_for_cancels(w->leases);
 }
@@ -206,8 +211,10 @@ static void on_notice(void *arg, struct str channel, struct str payload)
 static void on_notices_lost(void *arg)
 {
 	struct worker *w = arg;
-	if (w->state == WORKER_LIVE)
+	if (w->state == WORKER_LIVE) {
 		claimer_wake(w->claimer);
+		targets_hint(w->targets);
+	}
 }
 
 static void on_db_change(void *arg, bool up)
@@ -248,7 +255,7 @@ static void start_database(struct worker *w)
 	bool direct = c->database_listen_url[0] != '\0';
 	if (!c->queue_notify || (c->database_pooler && !direct))
 		return;
-	static const char *const channels[] = { "millrace_ready", "millrace_cancel" };
+	static const char *const channels[] = { "millrace_ready", "millrace_cancel", "millrace_targets" };
 	struct db_cfg listen_cfg = cfg;
 	listen_cfg.url = direct ? c->database_listen_url : c->database_url;
 	listen_cfg.pooler = false;
@@ -267,6 +274,7 @@ static void start_parts(struct worker *w)
 	w->upstream = http_client_new(w->loop, &up);
 	w->outside = http_client_new(w->loop, &out);
 	w->notifier = notifier_new(w);
+	w->targets = targets_new(w);
 	w->recorder = recorder_new(w);
 	w->lanes = lanes_new(w);
 	w->claimer = claimer_new(w);
