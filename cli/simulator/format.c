@@ -13,6 +13,7 @@ static const struct format *const formats[] = {
 	&format_openai,
 	&format_anthropic,
 	&format_gemini,
+	&format_bedrock,
 };
 
 static bool path_matches(struct str path, const struct endpoint *e, struct str *ret_model)

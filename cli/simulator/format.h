@@ -79,7 +79,7 @@ struct format {
 	int (*check)(const struct http_req *req, struct err *err);
 };
 
-extern const struct format format_openai, format_azure, format_anthropic, format_gemini;
+extern const struct format format_openai, format_azure, format_anthropic, format_gemini, format_bedrock;
 
 /* The endpoint of that path, or NULL; *ret_model is borrowed from path (empty when the body names it). */
 const struct endpoint *format_find(struct str path, const struct format **ret, struct str *ret_model);

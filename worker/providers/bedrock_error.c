@@ -50,6 +50,10 @@ static enum err_code by_text(enum err_code class, struct str message)
 	if (class == ERR_PROVIDER_PERMISSION && (str_find_nocase(message, STR("security token included in the request is")) >= 0 ||
 	                                         str_find_nocase(message, STR("make sure your api key is valid")) >= 0))
 		return ERR_PROVIDER_AUTH;
+	if (class == ERR_PROVIDER_PERMISSION && str_find(message, STR("INVALID_PAYMENT_INSTRUMENT")) >= 0)
+		return ERR_BILLING;
+	if (class == ERR_BAD_REQUEST && str_has_prefix_nocase(message, STR("the provided model identifier is invalid")))
+		return ERR_PROVIDER_NOT_FOUND;
 	if (class == ERR_TRANSIENT && str_find_nocase(message, STR("could not process image")) >= 0)
 		return ERR_BAD_REQUEST;
 	return class;
