@@ -177,12 +177,12 @@ void target_heed_fleet(struct target_live *l, enum breaker_state was)
 	const struct breaker_rules rules = breaker_rules();
 	if (l->row.breaker == BREAKER_CLOSED && was != BREAKER_CLOSED)
 		memset(l->slots, 0, sizeof l->slots);
+	bool shown = !l->row.known || l->row.breaker != was || l->local.state != BREAKER_CLOSED;
 	bool more = l->pending.wants_open || (l->pending.run.tail > 0 && breaker_run_row(l->row.fails_in_row, &l->pending.run) >= rules.failures);
-	if (l->row.breaker != BREAKER_CLOSED || !more)
-		if (l->probe != PROBE_LOCAL || l->row.breaker != BREAKER_CLOSED)
-			l->local = (struct breaker_local){ .state = BREAKER_CLOSED };
-	if (l->row.breaker != was)
-		metric_set(METRIC_BREAKER_STATE, l->name, (int64_t)l->row.breaker);
+	if (l->row.breaker != BREAKER_CLOSED || (!more && l->probe != PROBE_LOCAL))
+		l->local = (struct breaker_local){ .state = BREAKER_CLOSED };
+	if (shown)
+		metric_set(METRIC_BREAKER_STATE, l->name, (int64_t)(l->row.breaker != BREAKER_CLOSED ? l->row.breaker : l->local.state));
 }
 
 /* --- probes --- */
@@ -239,7 +239,7 @@ bool targets_are_idle(const struct targets *t)
 
 void targets_hint(struct targets *t)
 {
-	t->read_due_ms = loop_now_ms(t->worker->loop);
+	t->read_due_ms = MAX(loop_now_ms(t->worker->loop), t->last_read_ms ? t->last_read_ms + READ_APART_MS : 0);
 	targets_arm(t);
 }
 

@@ -101,6 +101,9 @@ static void open_here(struct target_live *l, const struct breaker_rules *rules)
 	breaker_local_open(&l->local, rules, loop_now_ms(l->targets->worker->loop), worker_jitter(UINT64_MAX));
 	if (l->row.breaker == BREAKER_CLOSED)
 		metric_set(METRIC_BREAKER_STATE, l->name, BREAKER_OPEN);
+	if (!targets_are_fresh(l->targets))
+		log_event(LOG_WARN, "breaker_opened", "the target fails: this worker leaves it alone for a while, the database being away", LOG_Z("target", l->name),
+		          LOG_STR("sample", buf_str(&l->failure)), LOG_END);
 }
 
 void target_look_at_rates(struct target_live *l)
@@ -200,8 +203,8 @@ static void rate_limited(struct target_live *l, const struct target_call *call, 
 		l->limited_in_row++;
 	if (ms < 0 && call->class == ERR_QUOTA)
 		ms = PARK_MAX_MS;
-	else if (ms < 0 && fresh)
-		ms = MIN((int64_t)PARK_BASE_MS << (l->limited_in_row - 1), PARK_MAX_MS);
+	else if (ms < 0 && (fresh || l->parked_until_ms <= loop_now_ms(l->targets->worker->loop)))
+		ms = MIN((int64_t)PARK_BASE_MS << MAX(l->limited_in_row - 1, 0), PARK_MAX_MS);
 	if (ms >= 0)
 		park(l, ms, call->class == ERR_QUOTA ? "quota" : "rate limit", call);
 }

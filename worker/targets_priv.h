@@ -15,6 +15,7 @@
 #define REPORT_SOON_MS      20
 #define REPORT_MS         1000
 #define READ_MS           1000
+#define READ_APART_MS       20 /* however many notices come */
 #define FRESH_MS          5000 /* what was read of the fleet's calls counts for so long */
 #define SLOT_MS          10000
 #define SLOTS                7 /* this one and the minute before it */

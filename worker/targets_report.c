@@ -21,6 +21,7 @@
 
 #define AGAIN_MS    200
 #define COLUMNS      24
+#define CLOCK_SLACK_MS 100 /* what the way to the database and back adds to a time that was read before */
 #define COLUMN_MAX  ((size_t)8 << 20)
 
 enum happened { OPENED = 1, CLOSED = 2, PARKED = 4, DISABLED = 8, OTHER = 16 }; /* as in sql/target_report.sql */
@@ -90,7 +91,7 @@ static void read_disabled(struct target_live *l, const struct db_query *q, int r
 {
 	enum err_code class = db_get_bool(q, row, 10) ? disabled_class(db_get_str(q, row, 11)) : ERR_OK;
 	/* The row's word is about another key, or has not heard of what happened here. */
-	if (!class && (disabling || (l->met && strcmp(l->key_id, l->row_key_id) != 0)))
+	if ((l->met && strcmp(l->key_id, l->row_key_id) != 0) || (!class && disabling))
 		return;
 	if (l->disabled && !class)
 		log_event(LOG_INFO, "target_enabled", "it may be called again", LOG_Z("target", l->name), LOG_END);
@@ -111,8 +112,8 @@ static void read_row(struct targets *t, struct target_live *l, const struct db_q
 		r->closed_ms = db_is_null(q, row, 8) || ago >= now_of(t) ? 0 : now_of(t) - ago;
 	}
 	uint64_t parked = get_ms(t, q, row, 9);
-	if (parked > l->parked_until_ms)
-		l->park_began_ms = now_of(t);
+	if (parked > MAX(l->parked_until_ms, now_of(t)) + CLOCK_SLACK_MS)
+		l->park_began_ms = now_of(t); /* somebody else was refused */
 	l->parked_until_ms = MAX(parked, l->pending.park_until_ms);
 	read_disabled(l, q, row, disabling);
 	r->calls = db_get_int(q, row, 12);
@@ -240,7 +241,7 @@ static void put_delta(struct db_array c[COLUMNS], const struct target_live *l, u
 	db_array_i64(c++, d->wants_generation);
 	db_array_i16(c++, (int16_t)d->probe);
 	db_array_i64(c++, d->probe_generation);
-	put_text(c++, l->failure.n > 0, &l->failure);
+	put_text(c++, d->failures > 0 || d->wants_open, &l->failure);
 	if (d->park_until_ms > now_ms)
 		db_array_i64(c++, (int64_t)(d->park_until_ms - now_ms));
 	else
@@ -515,6 +516,7 @@ void on_targets_timer(struct timer *timer)
 			t->read_due_ms = 0;
 			db_query_init(&t->query, &sql_worker_target_read);
 			db_arg_i64(&t->query.args, conf_now()->breaker_errors_in_ms);
+			db_arg_id(&t->query.args, t->worker->id);
 			send_query(t, DOING_READ);
 		}
 	}
@@ -524,9 +526,8 @@ void on_targets_timer(struct timer *timer)
 void targets_arm(struct targets *t)
 {
 	uint64_t now = now_of(t), due = t->report_again ? now : UINT64_MAX;
-	if (t->doing != DOING_NOTHING || t->worker->state == WORKER_STOPPED)
-		if (t->doing != DOING_NOTHING || !t->urgent)
-			return;
+	if (t->doing != DOING_NOTHING || (t->worker->state == WORKER_STOPPED && !t->urgent))
+		return;
 	if (t->report_due_ms)
 		due = MIN(due, t->report_due_ms);
 	if (t->read_due_ms)

@@ -85,9 +85,9 @@ static int64_t every_few_seconds(void)
 	return 3500;
 }
 
-static int64_t every_minute(void)
+static int64_t every_ten_minutes(void)
 {
-	return 60000;
+	return 600000;
 }
 
 static int64_t every_hour(void)
@@ -310,7 +310,7 @@ static const struct chore_kind kinds[CHORES] = {
 	[CANCEL_BATCH] = { &sql_worker_batch_cancel_some, every_hour, put_cancel_batch, took_cancel_batch },
 	[PARTITIONS]   = { &sql_worker_keep_partitions, every_hour, put_partitions, took_nothing },
 	[PRUNE]        = { &sql_worker_prune, every_few_seconds, put_prune, took_nothing },
-	[TARGETS]      = { &sql_worker_target_prune, every_minute, put_nothing, took_nothing },
+	[TARGETS]      = { &sql_worker_target_prune, every_ten_minutes, put_nothing, took_nothing },
 	[DEPTHS]       = { &sql_worker_depths, every_ten_seconds, put_nothing, took_depths },
 };
 

@@ -1,9 +1,9 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- What the fleet knows of all targets, with times in ms from now, and the calls of the last minute: whole slots of ten seconds, so up to ten seconds
--- more. The breaker's window begins anew when it closed. $1 breaker.errors_in in ms.
+-- more. The breaker's window begins anew when it closed. Probes are those of others: a worker knows of its own. $1 breaker.errors_in in ms $2 worker.
 select s.name, s.key_id, s.admin, s.breaker, s.generation, s.fails_in_row,
 	(extract(epoch from s.reopen_at - now()) * 1000)::int8 as reopen_ms,
-	case when s.probe_by is not null then (extract(epoch from s.probe_until - now()) * 1000)::int8 end as probe_ms,
+	case when s.probe_by <> $2::uuid then (extract(epoch from s.probe_until - now()) * 1000)::int8 end as probe_ms,
 	(extract(epoch from now() - s.closed_at) * 1000)::int8 as closed_ms,
 	(extract(epoch from s.parked_until - now()) * 1000)::int8 as parked_ms,
 	s.disabled_at is not null as disabled, s.disabled_why,

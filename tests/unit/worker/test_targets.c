@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "common/metrics.h"
 #include "sql_worker.h"
 #include "tests/lib/fleet.h"
 #include "tests/lib/pg.h"
@@ -37,10 +38,14 @@ static void test_targets_a_success_of_any_worker_breaks_the_row(void **state)
 	for (int i = 0; i < 20; i++)
 		fleet_good(f, 2, TARGET_A); /* and the rates are well */
 	UNTIL(f, fleet_number_is_one, "select count(*) from target_state where name = 'one/a' and fails_in_row = 0");
+	fleet_at(f, 0, TARGET_A)->row.fails_in_row = 4; /* one that has not heard of it yet is too strict until the fleet's word comes */
 	fleet_bad(f, 0, TARGET_A);
+	assert_int_equal(fleet_gate(f, 0, TARGET_A).gate, GATE_CLOSED);
+	assert_int_equal(metric_get(METRIC_BREAKER_STATE, "one/a"), BREAKER_OPEN);
 	fleet_bad(f, 1, TARGET_A);
 	UNTIL(f, fleet_number_is_one, "select count(*) from target_state where name = 'one/a' and fails_in_row = 2 and breaker = 0");
 	UNTIL(f, fleet_gates_are, (&(struct fleet_gates){ TARGET_A, GATE_OPEN }));
+	assert_int_equal(metric_get(METRIC_BREAKER_STATE, "one/a"), BREAKER_CLOSED);
 }
 
 static void test_targets_rates_of_the_fleet_open_it(void **state)
@@ -93,6 +98,20 @@ static void test_targets_a_report_that_comes_again_counts_once(void **state)
 	fleet_bad(f, 0, TARGET_A);
 	UNTIL(f, fleet_reports_are_written, NULL);
 	assert_int_equal(pg_test_number("select fails_in_row from target_state where name = 'one/a'"), 2);
+}
+
+static void test_targets_reports_at_once_lose_nothing(void **state)
+{
+	struct fleet *f = *state;
+	f->conf->breaker_failures = f->conf->breaker_calls = 1000000;
+	for (int round = 0; round < 30; round++) {
+		for (int w = 0; w < FLEET_WORKERS; w++)
+			for (int i = TARGET_A; i <= TARGET_C; i++)
+				fleet_bad(f, w, round % 2 ? i : TARGET_C - i);
+		UNTIL(f, fleet_reports_are_written, NULL);
+	}
+	assert_int_equal(pg_test_number("select count(*) from target_state where fails_in_row = 90 and breaker = 0"), 3);
+	assert_int_equal(pg_test_number("select count(*) from (select name from target_tick group by name having sum(calls) = 90 and sum(failures) = 90) s"), 3);
 }
 
 static void test_targets_reports_survive_lost_connections(void **state)
@@ -154,6 +173,26 @@ static void test_targets_a_dead_probers_right_lapses(void **state)
 	fleet_probe_ends(f, 0, TARGET_A, ERR_NETWORK, 0);
 	assert_int_equal(pg_test_number("select breaker * 10 + successes from target_state where name = 'one/a' and probe_by is not null"), 20);
 	fleet_probe_ends(f, 1, TARGET_A, ERR_OK, 200);
+	assert_int_equal(pg_test_number("select breaker * 10 + successes from target_state where name = 'one/a' and probe_by is null"), 21);
+}
+
+static void test_targets_a_right_whose_answer_was_lost_is_asked_for_again(void **state)
+{
+	struct fleet *f = *state;
+	char id[ID_TEXT_MAX];
+	struct buf b;
+	fleet_open_and_due(f);
+	buf_init(&b, 512);
+	buf_printf(&b, "update target_state set breaker = 2, generation = 2, probe_by = '" STR_FMT "', probe_until = now() + interval '1 minute'"
+	               " where name = 'one/a'; notify millrace_targets", STR_ARG(id_text(f->workers[0].id, "", id)));
+	buf_add(&b, "", 1);
+	pg_test_sql(b.p);
+	buf_done(&b);
+	while (fleet_gate(f, 1, TARGET_A).gate == GATE_PROBE)
+		dbtest_turns(&f->db, 5);
+	assert_int_equal(fleet_gate(f, 1, TARGET_A).gate, GATE_CLOSED);
+	fleet_take_probe(f, 0);
+	fleet_probe_ends(f, 0, TARGET_A, ERR_OK, 200);
 	assert_int_equal(pg_test_number("select breaker * 10 + successes from target_state where name = 'one/a' and probe_by is null"), 21);
 }
 
@@ -312,10 +351,12 @@ int main(void)
 		WITH_FLEET(test_targets_a_worker_is_strict_at_once),
 		WITH_FLEET(test_targets_without_breakers_nothing_opens),
 		WITH_FLEET(test_targets_a_report_that_comes_again_counts_once),
+		WITH_FLEET(test_targets_reports_at_once_lose_nothing),
 		WITH_FLEET(test_targets_reports_survive_lost_connections),
 		WITH_FLEET(test_targets_one_of_many_askers_probes),
 		WITH_FLEET(test_targets_a_canceled_asker_gives_the_right_back),
 		WITH_FLEET(test_targets_a_dead_probers_right_lapses),
+		WITH_FLEET(test_targets_a_right_whose_answer_was_lost_is_asked_for_again),
 		WITH_FLEET(test_targets_each_failed_probe_doubles_the_wait),
 		WITH_FLEET(test_targets_three_good_probes_close_it),
 		WITH_FLEET(test_targets_an_answer_that_says_nothing_returns_the_probe),

@@ -52,6 +52,23 @@ static void test_targets_rate_limits_without_a_hint_double(void **state)
 	assert_int_equal(fleet_gate(f, 0, TARGET_C).wait_ms, 1000);
 }
 
+static void test_targets_a_late_refusal_parks_again_where_the_park_is_over(void **state)
+{
+	struct fleet *f = *state;
+	struct target_call call = fleet_call_of(ERR_PROVIDER_RATE_LIMIT, 429);
+	call.retry_after_ms = 1;
+	fleet_call(f, 0, TARGET_C, call);
+	UNTIL(f, fleet_reports_are_written, NULL);
+	uint64_t began = fleet_at(f, 0, TARGET_C)->park_began_ms;
+	while (f->workers[0].targets->last_read_ms < began + 500)
+		dbtest_turns(&f->db, 20);
+	assert_int_equal(fleet_at(f, 0, TARGET_C)->park_began_ms, began); /* a read of what is over is no new park */
+	call.retry_after_ms = -1;
+	call.total_ms = 20000; /* it began before the park */
+	fleet_call(f, 0, TARGET_C, call);
+	assert_int_equal(fleet_gate(f, 0, TARGET_C).wait_ms, 1000);
+}
+
 static void test_targets_headers_park_until_the_reset(void **state)
 {
 	struct fleet *f = *state;
@@ -161,6 +178,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WITH_FLEET(test_targets_a_park_is_known_to_all),
 		WITH_FLEET(test_targets_rate_limits_without_a_hint_double),
+		WITH_FLEET(test_targets_a_late_refusal_parks_again_where_the_park_is_over),
 		WITH_FLEET(test_targets_headers_park_until_the_reset),
 		WITH_FLEET(test_targets_a_refused_key_stops_all_its_targets),
 		WITH_FLEET(test_targets_one_odd_answer_disables_no_model),
