@@ -349,6 +349,9 @@ static const struct error_row errors[ERROR_CLASSES] = {
 	[ERROR_QUOTA_DAY] = { 429, "rate_limit_error", NULL,
 	                      "This request would exceed your organization's daily rate limit. Please try again "
 	                      "later." },
+	[ERROR_TOO_LARGE_FOR_LIMIT] = { 429, "rate_limit_error", NULL,
+	                                "This request would exceed your organization's rate limit of 30,000 input "
+	                                "tokens per minute. Request too large: please reduce the prompt length." },
 	[ERROR_TIMEOUT] = { 504, "timeout_error", NULL, "The request timed out while processing." },
 };
 

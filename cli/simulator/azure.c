@@ -50,6 +50,10 @@ static const struct error_row errors[ERROR_CLASSES] = {
 	[ERROR_SERVER_ERROR] = { 500, "server_error", "InternalServerError", "Internal server error" },
 	[ERROR_QUOTA_DAY] = { 429, NULL, "429",
 	                      "Requests have exceeded the requests per day limit of your current tier." },
+	[ERROR_TOO_LARGE_FOR_LIMIT] = { 429, NULL, "429",
+	                                "Request too large for the model on tokens per min (TPM): Limit 30000, "
+	                                "Requested 40000. The input or output tokens must be reduced in order to run "
+	                                "successfully." },
 	[ERROR_TIMEOUT] = { 408, NULL, "Timeout", "The operation was timeout." },
 };
 

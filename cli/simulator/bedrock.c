@@ -288,6 +288,7 @@ static const struct error_row errors[ERROR_CLASSES] = {
 	[ERROR_TOO_LARGE] = { 413, "RequestEntityTooLargeException", NULL, "The request is too large." },
 	[ERROR_SERVER_ERROR] = { 500, "InternalServerException", NULL, "The system encountered an unexpected error during processing. Try your request again." },
 	[ERROR_QUOTA_DAY] = { 429, "ThrottlingException", NULL, "Too many tokens per day, please wait before trying again." },
+	[ERROR_TOO_LARGE_FOR_LIMIT] = { 429, "ThrottlingException", NULL, "Too many tokens, request too large for the limit of tokens per minute." },
 	[ERROR_TIMEOUT] = { 408, "ModelTimeoutException", NULL, "The request took too long to process." },
 };
 

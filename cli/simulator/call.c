@@ -75,6 +75,8 @@ static void add_headers(struct call *c)
 {
 	struct sim *sim = c->sim;
 	const struct rule *r = c->rule;
+	const char *name;
+	json_t *value;
 	uint64_t now = loop_now_ms(&sim->loop);
 	if (now - sim->window_ms >= METER_WINDOW_MS) {
 		sim->window_ms = now;
@@ -91,6 +93,8 @@ static void add_headers(struct call *c)
 	if (m && r->enforce_tokens >= 0)
 		tokens = make_rate(r->enforce_tokens, m->tokens, meter_reset_ms(m, now));
 	c->format->add_headers(c, &requests, &tokens);
+	json_object_foreach((json_t *)(uintptr_t)r->headers, name, value)
+	    http_reply_header(c->req, arena_strz(&c->req->arena, str_from(name)), json_str_of(value));
 }
 
 static void send_whole(struct call *c)
@@ -239,17 +243,20 @@ static bool let_in(struct call *c)
 {
 	static const char *const names[] = { NULL, "requests", "tokens", "in_flight" };
 	struct meter *m = meters_get(&c->sim->meters, c->rule);
+	int64_t tokens = c->facts.input_tokens + c->facts.output_tokens;
 	uint64_t wait_ms;
 	if (!m)
 		return true;
-	enum meter_limit over = meter_enter(m, c->rule, c->facts.input_tokens + c->facts.output_tokens,
-	                                    loop_now_ms(&c->sim->loop), &wait_ms);
+	enum meter_limit over = meter_enter(m, c->rule, tokens, loop_now_ms(&c->sim->loop), &wait_ms);
 	if (over == METER_OK) {
 		c->meter = m;
 		return true;
 	}
 	c->facts.over = names[over];
-	return refuse(c, (struct failure){ .kind = ERROR_RATE_LIMIT, .retry_after = (int64_t)(wait_ms + 999) / 1000 });
+	struct failure f = { .kind = ERROR_RATE_LIMIT, .retry_after = (int64_t)(wait_ms + 999) / 1000 };
+	if (over == METER_TOKENS && tokens > c->rule->enforce_tokens)
+		f = (struct failure){ .kind = ERROR_TOO_LARGE_FOR_LIMIT };
+	return refuse(c, f);
 }
 
 static void plan_failure(struct call *c, enum error_class kind, int status)

@@ -32,6 +32,9 @@ const struct error_row gemini_errors[ERROR_CLASSES] = {
 	                      "You exceeded your current quota, please check your plan and billing details. For more "
 	                      "information on this error, head to: "
 	                      "https://ai.google.dev/gemini-api/docs/rate-limits." },
+	[ERROR_TOO_LARGE_FOR_LIMIT] = { 429, NULL, "GenerateContentInputTokensPerModelPerMinute",
+	                                "You exceeded your current quota, please check your plan and billing details. "
+	                                "Request too large: 40000 input tokens, limit: 30000." },
 	[ERROR_TIMEOUT] = { 504, NULL, NULL, "Deadline expired before operation could complete." },
 };
 

@@ -308,6 +308,10 @@ static const struct error_row errors[ERROR_CLASSES] = {
 	                         "The server had an error while processing your request. Sorry about that!" },
 	[ERROR_QUOTA_DAY] = { 429, "requests", "rate_limit_exceeded",
 	                      "Rate limit reached on requests per day (RPD): Limit 200, Used 200, Requested 1." },
+	[ERROR_TOO_LARGE_FOR_LIMIT] = { 429, "tokens", "rate_limit_exceeded",
+	                                "Request too large for the model on tokens per min (TPM): Limit 30000, "
+	                                "Requested 40000. The input or output tokens must be reduced in order to run "
+	                                "successfully." },
 	[ERROR_TIMEOUT] = { 408, "server_error", NULL, "Request timed out." },
 };
 

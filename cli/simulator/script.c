@@ -20,6 +20,7 @@ enum field_kind {
 	FIELD_ANY,
 	FIELD_OBJECT,
 	FIELD_RAW,
+	FIELD_HEADERS,
 	FIELD_KEY,
 	FIELD_GARBAGE,
 	FIELD_STATUSES,
@@ -62,6 +63,7 @@ static const struct field fields[] = {
 	{ "echo", FIELD_BOOL, AT(echo), 0, 0, false, false },
 	{ "finish_reason", FIELD_TEXT, AT(finish_reason), 0, 0, false, false },
 	{ "tool_call", FIELD_BOOL, AT(tool_call), 0, 0, false, false },
+	{ "headers", FIELD_HEADERS, AT(headers), 0, 0, false, false },
 	{ "thinking", FIELD_TEXT, AT(thinking), 0, 0, false, false },
 	{ "cached_tokens", FIELD_INT, AT(cached_tokens), 0, INT32_MAX, false, false },
 	{ "usage", FIELD_OBJECT, AT(usage), 0, 0, false, false },
@@ -153,6 +155,7 @@ enum error_class error_class_from(struct str word)
 		[ERROR_SERVER_ERROR] = "server_error",
 		[ERROR_QUOTA_DAY] = "quota_day",
 		[ERROR_TIMEOUT] = "timeout",
+		[ERROR_TOO_LARGE_FOR_LIMIT] = "too_large_for_limit",
 	};
 	for (int i = 1; i < ERROR_CLASSES; i++) {
 		if (str_eq_z(word, words[i]))
@@ -167,8 +170,8 @@ static int set_class(enum error_class *to, const json_t *v, const char *at, stru
 	if (*to == ERROR_NONE)
 		return err_set_at(err, ERR_WRONG_TYPE, at,
 		                  "%s: wanted rate_limit, overloaded, auth, billing, permission, not_found, "
-		                  "context_window, content_filter, bad_request, too_large, server_error, quota_day or "
-		                  "timeout",
+		                  "context_window, content_filter, bad_request, too_large, too_large_for_limit, "
+		                  "server_error, quota_day or timeout",
 		                  at);
 	return 0;
 }
@@ -201,6 +204,29 @@ static int set_raw(const json_t **to, const json_t *v, const char *at, struct er
 	return 0;
 }
 
+static bool is_plain(const char *z)
+{
+	while (*z >= ' ' && *z <= '~')
+		z++;
+	return *z == '\0';
+}
+
+static int set_headers(const json_t **to, const json_t *v, const char *at, struct err *err)
+{
+	const char *name;
+	json_t *value;
+	bool good = json_is_object(v);
+	json_object_foreach((json_t *)(uintptr_t)v, name, value)
+	{
+		good &= *name && is_plain(name) && !strpbrk(name, " :") && json_is_string(value) &&
+		        is_plain(json_string_value(value));
+	}
+	if (!good)
+		return err_set_at(err, ERR_WRONG_TYPE, at, "%s: wanted an object of printable texts", at);
+	*to = v;
+	return 0;
+}
+
 /* The kinds that are more than one value of a type. */
 static int set_special(struct rule *r, enum field_kind kind, void *to, const json_t *v, const char *at, struct err *err)
 {
@@ -210,6 +236,8 @@ static int set_special(struct rule *r, enum field_kind kind, void *to, const jso
 			return err_set_at(err, ERR_WRONG_TYPE, at, "%s: wanted an object", at);
 		*(const json_t **)to = v;
 		return 0;
+	case FIELD_HEADERS:
+		return set_headers(to, v, at, err);
 	case FIELD_RAW:
 		return set_raw(to, v, at, err);
 	case FIELD_CLASS:

@@ -36,6 +36,7 @@ enum error_class {
 	ERROR_SERVER_ERROR,
 	ERROR_QUOTA_DAY,
 	ERROR_TIMEOUT,
+	ERROR_TOO_LARGE_FOR_LIMIT, /* one request is more than a whole minute may hold */
 	ERROR_CLASSES
 };
 
@@ -60,6 +61,7 @@ struct rule {
 	const char *stream_error_message; /* NULL: the format's */
 	int64_t retry_after;              /* seconds; -1: not sent */
 	bool no_usage, echo, unknown;
+	const json_t *headers; /* an object of texts */
 	const char *answer, *finish_reason;
 	bool tool_call;
 	const char *thinking;

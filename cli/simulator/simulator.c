@@ -259,8 +259,9 @@ int simulator_main(int argc, char **argv)
 		.name = "simulator",
 		.usage = "[options]",
 		.options = options,
-		.summary = "Runs a provider that speaks OpenAI, Azure, Anthropic and Gemini over HTTP: answers about "
-		           "the documents it gets, faults to order.",
+		.summary =
+		    "Runs a provider that speaks OpenAI, Azure, Anthropic, Gemini and Bedrock over HTTP: answers "
+		    "about the documents it gets, faults to order.",
 		.details =
 		    "A script says per model (a name or a pattern) what becomes of calls:\n"
 		    "  {\"models\": {\"gpt-*\": {\"latency_ms\": 300, \"error_rate\": 0.1}}}\n"

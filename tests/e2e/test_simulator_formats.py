@@ -286,6 +286,7 @@ ERRORS = {  # class: (status, type or status word, code, a part of the message)
         "too_large": (413, "invalid_request_error", None, "too large"),
         "server_error": (500, "server_error", None, "had an error"),
         "quota_day": (429, "requests", "rate_limit_exceeded", "per day"),
+        "too_large_for_limit": (429, "tokens", "rate_limit_exceeded", "Request too large"),
         "timeout": (408, "server_error", None, "timed out"),
     },
     "azure": {
@@ -347,7 +348,9 @@ def test_where_formats_tell_when_to_come_again(sim):
     script(sim, error_class="quota_day")
     assert openai.post(sim).headers["retry-after"] == anthropic.post(sim).headers["retry-after"] == "43200"
     assert "12h0m0s" in openai.post(sim).text and "PerDay" in gemini.post(sim).text
-    script(sim)
+    script(sim, headers={"x-should-retry": "false", "x-more": "a b"}, fail_first=1)
+    for answer in (anthropic.post(sim), anthropic.post(sim)):
+        assert answer.headers["x-should-retry"] == "false" and answer.headers["x-more"] == "a b"
     for name in ("requests", "tokens", "input-tokens", "output-tokens"):
         for what in ("limit", "remaining", "reset"):
             assert anthropic.post(sim).headers[f"anthropic-ratelimit-{name}-{what}"]
@@ -460,10 +463,12 @@ def test_a_limit_refuses_what_is_over_it(sim, form):
         assert 1 <= int(answers[2].headers["retry-after"]) <= 60
     script(sim, enforce_tokens=25, answer="abcd")  # a new limit, the same window: 22 tokens are used
     assert form.post(sim).status == 429
+    script(sim, enforce_tokens=10, answer="abcd")  # smaller than one call
+    assert form.post(sim).status == 429 and "too large" in form.error(form.post(sim))[2]
     seen = sim.http().get("/_control/stats").json
-    assert seen["over_limit"] == 2 and seen["by_status"] == {"200": 2, "429": 2}
+    assert seen["over_limit"] == 4 and seen["by_status"] == {"200": 2, "429": 4}
     over = [c["over"] for c in sim.http().get("/_control/calls").json["calls"]]
-    assert over == [None, None, "requests", "tokens"]
+    assert over == [None, None, "requests", *["tokens"] * 3]
 
 
 def test_calls_in_flight_are_limited_and_the_fullest_window_is_told(sim):

@@ -11,7 +11,8 @@
 
 #include "cli/simulator/format.h"
 
-static const struct format *const formats[] = { &format_openai, &format_azure, &format_anthropic, &format_gemini };
+static const struct format *const formats[] = { &format_openai, &format_azure, &format_anthropic, &format_gemini,
+	                                        &format_bedrock };
 
 static void test_paths_find_their_format_and_model(void **state)
 {
@@ -30,6 +31,8 @@ static void test_paths_find_their_format_and_model(void **state)
 		{ "/v1beta/models/e:batchEmbedContents", "gemini", "e", false },
 		{ "/v1beta/models/:generateContent", NULL, "", false },
 		{ "/openai/deployments//chat/completions", NULL, "", false },
+		{ "/model/anthropic.claude:0/converse", "bedrock", "anthropic.claude:0", false },
+		{ "/model/arn:aws:bedrock:p/converse-stream", "bedrock", "arn:aws:bedrock:p", true },
 		{ "/v1/messages/batches", NULL, "", false },
 		{ "/v1/nope", NULL, "", false },
 		{ "", NULL, "", false },
@@ -153,12 +156,14 @@ static void test_streams_are_whole_events_around_their_text(void **state)
 			struct str rest = str_sub(buf_str(&b), at, b.n), event = str_sub(rest, 0, f->event_len(rest));
 			head |= at == marks.head;
 			tail |= at == marks.tail;
+			at += event.n;
+			if (f == &format_bedrock)
+				continue; /* binary frames: test_bedrock.c reads them */
 			ssize_t data = str_find(event, STR("data: "));
 			assert_true(data >= 0);
 			event = str_trim(str_sub(event, (size_t)data + 6, event.n));
 			if (!str_eq(event, STR("[DONE]")))
 				json_decref(parsed(event));
-			at += f->event_len(rest);
 		}
 		assert_true(head && tail); /* both stand between events */
 		buf_clear(&b);
