@@ -55,11 +55,15 @@ create table target_report (
 	at        timestamptz not null default now()
 ) with (fillfactor = 50);
 
--- Token buckets: what may be taken of a limit now. Starts empty, so that a lost table grants nothing too much.
+-- Limits of the fleet. What was taken is counted by seconds, so that no sliding minute ever holds more than the limit; `tokens` is only how much of it
+-- may go at once. A row is made when its limit is first met; of a target it starts empty, so that a lost table grants little too much.
 create table limit_bucket (
 	key    text primary key,                  -- "target:NAME:requests", "tenant:7:tokens", …
-	tokens double precision not null default 0,
-	at     timestamptz not null default now() -- until when `tokens` was counted
+	tokens double precision not null default 0, -- below 0: a large need was let through, or more was used than estimated
+	at     timestamptz not null default now(), -- until when `tokens` and `taken` were counted
+	taken  bigint[] not null default array_fill(0::bigint, array[64]), -- what was taken in each of the last seconds: place 1 + second of the epoch % 64
+	saver  uuid,                              -- the worker for whose large need this saves up: others get nothing
+	saver_until timestamptz                   -- … until then
 ) with (fillfactor = 50);
 
 -- Calls in flight: what each worker holds of a limit. Lapses with the worker.
@@ -67,8 +71,17 @@ create table limit_hold (
 	key       text not null,
 	worker_id uuid not null,
 	held      int not null,
+	seq       bigint not null default 0, -- of the worker's statement that wrote it: an older one, coming late, changes nothing
+	at        timestamptz not null default now(),
 	primary key (key, worker_id)
 ) with (fillfactor = 50);
+
+-- What other workers hold of a limit. Volatile, so that it sees what was written before the caller got the lock of the limit's bucket.
+create function millrace_limit_held(key text, me uuid, silent_ms bigint) returns bigint language sql volatile as $$
+	select coalesce(sum(h.held), 0)::bigint from limit_hold h join worker w on w.id = h.worker_id
+	where h.key = millrace_limit_held.key and h.worker_id <> me and h.held > 0
+		and w.state in (0, 1) and w.beat_at > now() - silent_ms * interval '1 millisecond'
+$$;
 
 -- Why a lane is not claimed from, as its workers see it: shown with waiting jobs.
 create table lane_wait (

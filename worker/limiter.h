@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Limits that the whole fleet keeps: requests and tokens per minute and calls in flight, of targets and of whoever sends (tenant, key, user,
- * feature, all). A limit is a token bucket in table limit_bucket; this process takes slices of it (one statement for all its limits at a time, no
+ * feature, all). A limit is a row in table limit_bucket; this process takes slices of it (one statement for all its limits at a time, no
  * more often than every LIMIT_TICK_MS), spends them here, and returns what it did not use before the slice lapses. Calls in flight are
  * held per worker in limit_hold and lapse with the worker. A dead process's slices are lost for the window, never spent twice.
  *
- * The rate is chosen so that no sliding minute ever holds more than the limit, however slices are timed:
- * r = (R − b) / (60 s + L + D), b the burst, L the life of a slice, D the longest way from here to the provider.
- * Start from an empty bucket, the database's clock, all or none of a call's needs.
+ * No sliding minute ever holds more than the limit: the row counts what was taken by seconds, and a grant is made only where all that was taken in
+ * the 63 s before it (60 s, L = 1 s that a slice lives, D = 1 s from here to the provider, and the oldest second's rest) and the grant together are
+ * within the limit. A bucket that fills at limit/63 s and holds limit/30 spreads this over the minute. Time is the database's; a call gets all it
+ * needs or nothing.
  */
 #ifndef MR_WORKER_LIMITER_H
 #define MR_WORKER_LIMITER_H
@@ -18,7 +19,7 @@
 #include "worker/worker.h"
 
 #define LIMIT_TICK_MS  100
-#define LIMIT_NEEDS_MAX 28
+#define LIMIT_NEEDS_MAX 30 /* five kinds of limits of the target, everybody, tenant, key, user and feature */
 
 struct limit;
 struct limiter;
@@ -65,6 +66,9 @@ struct limit_op {
 	int64_t wait_ms, shorten_to;
 	const char *which; /* static text: "the target's requests per minute" */
 	bool is_target;    /* the limit in the way is the target's, not the sender's */
+	/* private */
+	struct limit *blocked; /* in whose queue it waits; NULL: its tenant's name is being read */
+	uint64_t seq;          /* its place among all that came */
 };
 void limiter_take(struct limiter *l, struct limit_op *op, const struct limit_ask *ask, struct limit_ticket *ticket, int64_t max_wait_ms, struct flow *flow);
 
@@ -76,5 +80,8 @@ void limiter_release(struct limit_ticket *t);
 
 /* The provider says how much is left: buckets are lowered at once, never raised. */
 void limiter_headers(struct limiter *l, const struct conf_target *target, const struct limit_headers *h);
+
+/* Every limit that this process has met lately, for a page about this process. cap: per minute, or calls; left: what it may use now without asking. */
+void limiter_each(struct limiter *l, void (*fn)(void *arg, const char *key, int64_t cap, int64_t left, size_t waiting), void *arg);
 
 #endif

@@ -24,10 +24,12 @@
 #include "worker/job.h"
 #include "worker/lanes.h"
 #include "worker/lease.h"
+#include "worker/limiter.h"
 #include "worker/notify.h"
 #include "worker/record.h"
 #include "worker/status.h"
 #include "worker/targets.h"
+#include "worker/tenants.h"
 #include "worker/upkeep.h"
 #include "worker/webhook.h"
 
@@ -99,6 +101,8 @@ static void close_all(struct process *p)
 	upkeep_free(w->upkeep);
 	leases_free(w->leases);
 	claimer_free(w->claimer);
+	limiter_free(w->limiter);
+	tenants_free(w->tenants);
 	lanes_free(w->lanes);
 	recorder_free(w->recorder);
 	targets_free(w->targets);
@@ -121,7 +125,7 @@ static bool is_quiet(const struct worker *w)
 static bool is_idle(const struct worker *w)
 {
 	return upkeep_is_idle(w->upkeep) && leases_are_idle(w->leases) && lanes_are_idle(w->lanes) && targets_are_idle(w->targets) &&
-	       notifier_is_idle(w->notifier);
+	       notifier_is_idle(w->notifier) && limiter_is_idle(w->limiter) && tenants_are_idle(w->tenants);
 }
 
 static void abort_jobs(struct process *p)
@@ -148,6 +152,7 @@ static void on_drain_timer(struct timer *t)
 	}
 	if (w->state == WORKER_DRAINING && is_quiet(w)) {
 		w->state = WORKER_STOPPED;
+		limiter_drain(w->limiter);
 		leases_stop(w->leases);
 		if (leases_are_good(w->leases))
 			leases_beat_now(w->leases);
@@ -277,6 +282,8 @@ static void start_parts(struct worker *w)
 	w->targets = targets_new(w);
 	w->recorder = recorder_new(w);
 	w->lanes = lanes_new(w);
+	w->tenants = tenants_new(w);
+	w->limiter = limiter_new(w);
 	w->claimer = claimer_new(w);
 	w->leases = leases_new(w);
 	w->webhooks = webhooks_new(w);
