@@ -125,7 +125,8 @@ int64_t limit_queued(const struct limit *k, size_t most)
 static int64_t promise(const struct limiter *l, struct limit *k, int64_t amount, uint64_t now_ms)
 {
 	double share = share_per_ms(l, k);
-	uint64_t queue_ms = (uint64_t)MIN((double)limit_queued(k, QUEUE_LOOK) / share, (double)PROMISE_MAX_MS);
+	int64_t queued = limit_queued(k, QUEUE_LOOK);
+	uint64_t queue_ms = (uint64_t)MIN((double)queued / share, (double)PROMISE_MAX_MS);
 	uint64_t step_ms = (uint64_t)MIN((double)amount / share, (double)PROMISE_MAX_MS);
 	uint64_t at = MAX(MAX(k->free_at_ms, now_ms + LIMIT_TICK_MS) + queue_ms, k->promised_ms);
 	at = MIN(at, now_ms + PROMISE_MAX_MS);
@@ -170,7 +171,8 @@ static void give_up(struct limiter *l, struct limit_op *op)
 		struct limit *k = t->needs[i].limit;
 		if (k->cap == 0 || (k != op->blocked && limit_left(k, now) >= t->needs[i].amount && k->waiters.n == 0))
 			continue;
-		op->wait_ms = MAX(op->wait_ms, promise(l, k, t->needs[i].amount, now));
+		int64_t wait = promise(l, k, t->needs[i].amount, now);
+		op->wait_ms = MAX(op->wait_ms, wait);
 		k->wish = MAX(k->wish, t->needs[i].amount);
 		k->wish_until_ms = now + WISH_MS;
 		limiter_touch(l, k);

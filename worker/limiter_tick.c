@@ -253,7 +253,7 @@ static void ask_for(struct limiter *l, struct limit *k, const struct plan *p)
 
 static void on_answer(struct op *op, int rc);
 
-static void send(struct limiter *l, struct db_array a[A_COUNT])
+static void send_take(struct limiter *l, struct db_array a[A_COUNT])
 {
 	const struct conf *c = conf_now();
 	db_query_init(&l->take, &sql_worker_limit_take);
@@ -317,7 +317,7 @@ static void on_tick(struct timer *t)
 		}
 	}
 	if (l->nasked > 0)
-		send(l, a);
+		send_take(l, a);
 	else
 		arm_next(l);
 	for (int i = 0; i < A_COUNT; i++)
@@ -398,13 +398,8 @@ static void on_answer(struct op *op, int rc)
 	for (size_t i = 0; i < l->nasked; i++)
 		if (l->asked[i]->asked)
 			not_answered(l->asked[i], rc == 0 ? now : now + AGAIN_MS);
-	size_t n = l->nasked;
-	l->nasked = 0;
-	struct limit *first[LIMIT_ASKED_MAX];
-	for (size_t i = 0; i < n; i++)
-		first[i] = l->asked[i];
-	for (size_t i = 0; i < n; i++)
-		limit_serve(l, first[i]);
+	for (size_t i = 0; i < l->nasked; i++)
+		limit_serve(l, l->asked[i]);
 	if (rc == 0 || !l->draining)
 		arm_next(l);
 }
