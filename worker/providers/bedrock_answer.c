@@ -228,8 +228,10 @@ static int take_event(struct bedrock_answer *s, struct str type, const json_t *e
 	return 0;
 }
 
+/* Texts out of a frame's headers may be any bytes. */
 static int fail(struct bedrock_answer *s, struct str type, struct str message)
 {
+	message = str_is_utf8(message) ? message : STR("");
 	s->failed = true;
 	s->error_type = arena_str(s->out.arena, bedrock_error_name(str_utf8_prefix(type, 200)));
 	s->error_message = arena_str(s->out.arena, str_utf8_prefix(message, 500));

@@ -9,6 +9,9 @@
  */
 #include "worker/providers/bedrock.h"
 
+#include "common/crypto.h"
+#include "common/request_facts.h"
+
 #define DOCUMENT_NAME_MAX 200
 #define TOOL_ID_MAX   64
 
@@ -95,40 +98,49 @@ static void add_text(json_t *to, struct str text)
 
 /* --- pictures and documents --- */
 
-/* data:MEDIA;…;base64,BYTES. Anything else: false. */
-static bool read_data_url(struct str url, struct str *ret_media, struct str *ret_bytes)
+static int digit_of(char c)
 {
-	if (!str_has_prefix_nocase(url, STR("data:")))
-		return false;
-	struct str head = str_sub(url, 5, url.n);
-	ssize_t comma = str_find_char(head, ',');
-	if (comma < 0)
-		return false;
-	*ret_bytes = str_sub(head, (size_t)comma + 1, head.n);
-	head = str_sub(head, 0, (size_t)comma);
-	ssize_t semicolon = str_find_char(head, ';');
-	*ret_media = semicolon < 0 ? head : str_sub(head, 0, (size_t)semicolon);
-	return str_has_suffix(head, STR(";base64")) && ret_bytes->n > 0;
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-static json_t *with_bytes(const char *format, struct str bytes)
+/* The other form of data in a URL (RFC 2397), %41 for A, as base64. */
+static json_t *escaped_as_base64(struct str s)
+{
+	struct buf raw, text;
+	buf_init(&raw, s.n);
+	buf_init(&text, s.n * 2 + 4);
+	for (size_t i = 0; i < s.n; i++) {
+		int high = s.p[i] == '%' && i + 2 < s.n ? digit_of(s.p[i + 1]) : -1, low = high >= 0 ? digit_of(s.p[i + 2]) : -1;
+		buf_add_char(&raw, low >= 0 ? (char)(high * 16 + low) : s.p[i]);
+		i += low >= 0 ? 2 : 0;
+	}
+	crypto_base64(&text, buf_str(&raw));
+	json_t *v = json_from_str(buf_str(&text));
+	buf_done(&raw);
+	buf_done(&text);
+	return v;
+}
+
+static json_t *with_bytes(const char *format, const struct request_data *d)
 {
 	json_t *block = json_object(), *source = json_object();
 	json_set_str(block, "format", str_from(format));
-	json_set_str(source, "bytes", bytes);
+	json_object_set_new(source, "bytes", d->base64 ? json_from_str(d->data) : escaped_as_base64(d->data));
 	json_object_set_new(block, "source", source);
 	return block;
 }
 
 static int add_image(struct writer *w, const json_t *part)
 {
-	struct str url = json_str(json_get(part, "image_url"), "url"), media, bytes;
-	if (!read_data_url(url, &media, &bytes))
+	const json_t *image = json_get(part, "image_url");
+	struct str url = json_is_string(image) ? json_str_of(image) : json_str(image, "url");
+	struct request_data d;
+	if (!request_data_url(url, &d) || !d.base64 || d.data.n == 0)
 		return refuse_part(w, "/image_url/url", "Bedrock takes images as data: URLs with base64 only");
 	for (size_t i = 0; i < ARRAY_LEN(images); i++) {
-		if (!str_eq_nocase(media, str_from(images[i][0])))
+		if (!str_eq_nocase(d.type, str_from(images[i][0])))
 			continue;
-		json_array_append_new(w->content, object_of("image", with_bytes(images[i][1], bytes)));
+		json_array_append_new(w->content, object_of("image", with_bytes(images[i][1], &d)));
 		return 0;
 	}
 	return refuse_part(w, "/image_url/url", "Bedrock takes images of type png, jpeg, gif and webp");
@@ -145,7 +157,7 @@ static const char *document_format(struct str media, struct str filename)
 	for (size_t i = 0; i < ARRAY_LEN(documents) && ending.n < filename.n; i++)
 		if (str_eq_nocase(ending, str_from(documents[i].ending)))
 			return documents[i].format;
-	return NULL;
+	return request_file_need(media, filename) == NEED_TEXT_FILES ? "txt" : NULL;
 }
 
 /* Letters, digits, single spaces, hyphens and brackets, unlike all others of the request. */
@@ -178,15 +190,16 @@ static struct str document_name(struct writer *w, struct str filename)
 static int add_file(struct writer *w, const json_t *part)
 {
 	const json_t *file = json_get(part, "file");
-	struct str data = json_str(file, "file_data"), filename = json_str(file, "filename"), media = STR(""), bytes = data;
-	if (json_str(file, "file_id").n || data.n == 0)
+	struct str data = json_str(file, "file_data"), filename = json_str(file, "filename");
+	struct request_data d;
+	if (!request_data_url(data, &d)) /* base64 alone, as some clients send it */
+		d = (struct request_data){ .type = STR(""), .data = data, .base64 = true };
+	if (d.data.n == 0)
 		return refuse_part(w, json_str(file, "file_id").n ? "/file/file_id" : "/file/file_data", "Bedrock takes files with their data only");
-	if (str_has_prefix_nocase(data, STR("data:")) && !read_data_url(data, &media, &bytes))
-		return refuse_part(w, "/file/file_data", "the data URL holds no base64");
-	const char *format = document_format(media, filename);
+	const char *format = document_format(d.type, filename);
 	if (!format)
 		return refuse_part(w, "/file/file_data", "Bedrock takes documents of type pdf, csv, doc, docx, xls, xlsx, html, txt and md");
-	json_t *block = with_bytes(format, bytes);
+	json_t *block = with_bytes(format, &d);
 	json_set_str(block, "name", document_name(w, filename));
 	json_array_append_new(w->content, object_of("document", block));
 	return 0;

@@ -285,6 +285,8 @@ static void test_bedrock_documents_are_byte_identical_and_named(void **state)
 		{ PARTS(FILE_("a__b\\u00e9 (1)[2]-3.pdf", "data:application/octet-stream;base64," PDF)), "\"name\":\"a b (1)[2]-3\"" },
 		{ PARTS(FILE_("x.csv", "YSxi")), "{\"document\":{\"format\":\"csv\",\"source\":{\"bytes\":\"YSxi\"},\"name\":\"x\"}}" },
 		{ PARTS(FILE_("\\u00e9", "data:text/plain;charset=utf-8;base64,aGk=")), "{\"document\":{\"format\":\"txt\",\"source\":{\"bytes\":\"aGk=\"},\"name\":\"document\"}}" },
+		{ PARTS(FILE_("a.txt", "data:text/plain,h%69%")), "{\"document\":{\"format\":\"txt\",\"source\":{\"bytes\":\"aGkl\"},\"name\":\"a\"}}" },
+		{ PARTS(FILE_("", "data:application/json;base64,e30=")), "\"format\":\"txt\"" },
 		{ PARTS(FILE_("w.docx", "data:application/octet-stream;base64,UEs=")), "\"format\":\"docx\"" },
 		{ PARTS("{\"type\":\"text\",\"text\":\"q\"}," FILE_("p.pdf", "data:application/pdf;base64,JVBE") "," FILE_("p.pdf", "data:application/pdf;base64,JVBF")),
 		  "{\"text\":\"q\"},{\"document\":{\"format\":\"pdf\",\"source\":{\"bytes\":\"JVBE\"},\"name\":\"p\"}},"
@@ -325,7 +327,7 @@ static void test_bedrock_refuses_what_converse_cannot_take(void **state)
 		{ PARTS("{\"type\":\"file\",\"file\":{\"file_id\":\"file-1\"}}"), ERR_UNSUPPORTED, "/messages/0/content/0/file/file_id" },
 		{ PARTS("{\"type\":\"file\",\"file\":{}}"), ERR_UNSUPPORTED, "/messages/0/content/0/file/file_data" },
 		{ PARTS(FILE_("a.zip", "data:application/zip;base64,UEs=")), ERR_UNSUPPORTED, "/messages/0/content/0/file/file_data" },
-		{ PARTS(FILE_("a.txt", "data:text/plain,hello")), ERR_UNSUPPORTED, "/messages/0/content/0/file/file_data" },
+		{ PARTS(FILE_("a.pdf", "data:application/pdf;base64,")), ERR_UNSUPPORTED, "/messages/0/content/0/file/file_data" },
 		{ "{\"messages\":[" USER ",{\"role\":\"function\",\"name\":\"f\",\"content\":\"1\"}]}", ERR_UNSUPPORTED, "/messages/1/role" },
 		{ "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"}]}", ERR_UNSUPPORTED, "/messages" },
 		{ "{\"messages\":[]}", ERR_UNSUPPORTED, "/messages" },
