@@ -40,10 +40,10 @@ struct writer {
 	struct bedrock_messages *m;
 	struct arena *a;
 	struct err *err;
-	json_t *content;   /* of the turn; borrowed from m->messages */
+	json_t *turn, *content; /* borrowed from m->messages */
 	const char *role;
-	size_t results;    /* tool results at its front */
-	json_t *names;     /* of documents, as keys */
+	json_t *results;   /* owned: tool results, for the front of the turn; NULL: none */
+	json_t *names;     /* owned: of documents; how often each was wanted */
 	size_t message, part;
 };
 
@@ -76,18 +76,26 @@ static bool is_blank(struct str s)
 	return str_trim(s).n == 0;
 }
 
+static void close_turn(struct writer *w)
+{
+	if (!w->results)
+		return;
+	json_array_extend(w->results, w->content);
+	json_object_set_new(w->turn, "content", take(&w->results));
+}
+
 /* Has the turn of that role open. */
 static void open_turn(struct writer *w, const char *role)
 {
 	if (w->content && str_eq_z(str_from(w->role), role))
 		return;
-	json_t *turn = json_object();
+	close_turn(w);
+	w->turn = json_object();
 	w->role = role;
 	w->content = json_array();
-	w->results = 0;
-	json_set_str(turn, "role", str_from(role));
-	json_object_set_new(turn, "content", w->content);
-	json_array_append_new(w->m->messages, turn);
+	json_set_str(w->turn, "role", str_from(role));
+	json_object_set_new(w->turn, "content", w->content);
+	json_array_append_new(w->m->messages, w->turn);
 }
 
 static void add_text(json_t *to, struct str text)
@@ -180,10 +188,12 @@ static struct str document_name(struct writer *w, struct str filename)
 	buf_done(&b);
 	if (name.n == 0)
 		name = STR("document");
+	int64_t times = json_i64(w->names, name.p, 0);
 	struct str one = name;
-	for (size_t i = 2; json_get(w->names, one.p); i++)
-		one = arena_printf(w->a, STR_FMT " %zu", STR_ARG(name), i);
-	json_object_set_new(w->names, one.p, json_true());
+	while (json_get(w->names, one.p))
+		one = arena_printf(w->a, STR_FMT " %lld", STR_ARG(name), (long long)++times);
+	json_set_i64(w->names, one.p, 1);
+	json_set_i64(w->names, name.p, MAX(times, 1));
 	return one;
 }
 
@@ -326,7 +336,9 @@ static void add_result(struct writer *w, const json_t *message)
 		json_array_append_new(inner, object_of("text", json_from_str(STR("(empty)"))));
 	json_object_set_new(result, "toolUseId", tool_id(json_str(message, "tool_call_id")));
 	json_object_set_new(result, "content", inner);
-	json_array_insert_new(w->content, w->results++, object_of("toolResult", result));
+	if (!w->results)
+		w->results = json_array();
+	json_array_append_new(w->results, object_of("toolResult", result));
 }
 
 static int add_message(struct writer *w, const json_t *message)
@@ -361,21 +373,27 @@ static bool has_block(const json_t *content, const char *kind)
 }
 
 /* Turns that came out empty are left out, and their neighbours become one; beside a document there must be a text. */
-static void tidy_turns(json_t *messages)
+static json_t *tidy_turns(const json_t *messages)
 {
-	for (size_t i = 0; i < json_array_size(messages);) {
-		json_t *turn = json_array_get(messages, i), *content = json_get(turn, "content"), *before = i ? json_array_get(messages, i - 1) : NULL;
-		if (json_array_size(content) == 0) {
-			json_array_remove(messages, i);
-		} else if (before && str_eq(json_str(before, "role"), json_str(turn, "role"))) {
-			json_array_extend(json_get(before, "content"), content);
-			json_array_remove(messages, i);
-		} else {
-			if (has_block(content, "document") && !has_block(content, "text"))
-				json_array_append_new(content, object_of("text", json_from_str(STR("(see the document)"))));
-			i++;
+	json_t *tidy = json_array(), *turn, *last = NULL;
+	size_t i;
+	json_array_foreach (messages, i, turn) {
+		json_t *content = json_get(turn, "content");
+		if (json_array_size(content) == 0)
+			continue;
+		if (last && str_eq(json_str(last, "role"), json_str(turn, "role"))) {
+			json_array_extend(json_get(last, "content"), content);
+			continue;
 		}
+		json_array_append(tidy, turn);
+		last = turn;
 	}
+	json_array_foreach (tidy, i, turn) {
+		json_t *content = json_get(turn, "content");
+		if (has_block(content, "document") && !has_block(content, "text"))
+			json_array_append_new(content, object_of("text", json_from_str(STR("(see the document)"))));
+	}
+	return tidy;
 }
 
 /* The front that stays the same from request to request: the system messages, and the documents that the first turn begins with. */
@@ -402,10 +420,13 @@ int bedrock_messages_read(struct bedrock_messages *m, const json_t *request, boo
 		if (rc < 0)
 			break;
 	}
+	close_turn(&w);
 	json_decref(w.names);
 	if (rc < 0)
 		return rc;
-	tidy_turns(m->messages);
+	json_t *all = m->messages;
+	m->messages = tidy_turns(all);
+	json_decref(all);
 	if (json_array_size(m->messages) == 0)
 		return err_set_at(err, ERR_UNSUPPORTED, "/messages", "Bedrock needs a message of the user");
 	if (cache)

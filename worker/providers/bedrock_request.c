@@ -41,14 +41,14 @@ static bool wants_schema(const json_t *request)
 	return str_eq_z(json_str(json_get(request, "response_format"), "type"), "json_schema");
 }
 
-static bool is_tool(const json_t *tools, struct str name)
+/* The names of the tools, as keys. Owned by the caller. */
+static json_t *names_of(const json_t *tools, struct arena *a)
 {
-	const json_t *tool;
+	json_t *names = json_object(), *tool;
 	size_t i;
 	json_array_foreach (tools, i, tool)
-		if (str_eq(json_str(json_get(tool, "function"), "name"), name))
-			return true;
-	return false;
+		json_object_set_new(names, arena_strz(a, json_str(json_get(tool, "function"), "name")), json_true());
+	return names;
 }
 
 struct str bedrock_answer_tool(const json_t *request, struct arena *a)
@@ -65,8 +65,10 @@ struct str bedrock_answer_tool(const json_t *request, struct arena *a)
 	}
 	struct str stem = arena_str(a, b.n ? buf_str(&b) : STR("answer")), name = stem;
 	buf_done(&b);
-	for (unsigned i = 2; is_tool(json_get(request, "tools"), name) && i < 1000; i++)
+	json_t *taken = names_of(json_get(request, "tools"), a);
+	for (unsigned i = 2; json_get(taken, name.p) && i < 1000; i++)
 		name = arena_printf(a, STR_FMT "%u", STR_ARG(stem), i);
+	json_decref(taken);
 	return name;
 }
 
@@ -103,13 +105,14 @@ static int add_tools(json_t *list, const json_t *tools, struct arena *a, struct 
 }
 
 /* A history with calls needs their tools; those that the request no longer has are named again. */
-static void add_called(json_t *list, const json_t *tools, json_t *called)
+static void add_called(json_t *list, const json_t *tools, json_t *called, struct arena *a)
 {
+	json_t *known = names_of(tools, a), *yes;
 	const char *name;
-	json_t *yes;
 	json_object_foreach (called, name, yes)
-		if (!is_tool(tools, str_from(name)))
+		if (!json_get(known, name))
 			json_array_append_new(list, tool_spec(str_from(name), STR(""), NULL));
+	json_decref(known);
 }
 
 /* NULL: not said (auto); else owned by the caller. */
@@ -144,7 +147,7 @@ static int write_tools(json_t *body, const json_t *request, const struct bedrock
 	json_t *list = json_array();
 	int rc = none && !called ? 0 : add_tools(list, tools, a, err);
 	bool has_tools = json_array_size(list) > 0;
-	add_called(list, none && !called ? NULL : tools, m->called);
+	add_called(list, tools, m->called, a);
 	if (answer_tool.n)
 		add_answer_tool(list, request, answer_tool);
 	if (rc < 0 || json_array_size(list) == 0) {
@@ -178,8 +181,10 @@ static int64_t thinking_budget(const struct provider_ask *ask, const struct bedr
 	for (size_t i = 0; i < ARRAY_LEN(efforts); i++) {
 		if (!str_eq_z(effort, efforts[i].effort))
 			continue;
-		int64_t budget = limit > 0 ? MIN(efforts[i].budget, limit - 1) : efforts[i].budget;
-		return budget < THINKING_MIN ? 0 : budget;
+		/* It must be less than max_tokens, and something must be left for the answer. */
+		if (limit <= 0 || efforts[i].budget < limit)
+			return efforts[i].budget;
+		return limit > THINKING_MIN ? MAX(limit / 2, THINKING_MIN) : 0;
 	}
 	return 0;
 }

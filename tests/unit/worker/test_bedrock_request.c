@@ -169,7 +169,7 @@ static void test_bedrock_settings_are_mapped(void **state)
 		/* thinking leaves sampling alone and fits into max_tokens */
 		{ "{\"messages\":[" USER "],\"reasoning_effort\":\"high\",\"max_tokens\":3000,\"temperature\":0.2}",
 		  "{\"messages\":[{\"role\":\"user\",\"content\":[{\"text\":\"hi\"}]}],\"inferenceConfig\":{\"maxTokens\":3000},"
-		  "\"additionalModelRequestFields\":{\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":2999}}}" },
+		  "\"additionalModelRequestFields\":{\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":1500}}}" },
 		{ "{\"messages\":[" USER "],\"reasoning_effort\":\"low\",\"max_tokens\":1024}",
 		  "{\"messages\":[{\"role\":\"user\",\"content\":[{\"text\":\"hi\"}]}],\"inferenceConfig\":{\"maxTokens\":1024}}" },
 		{ "{\"messages\":[" USER "],\"response_format\":{\"type\":\"json_object\"}}",
@@ -288,6 +288,7 @@ static void test_bedrock_documents_are_byte_identical_and_named(void **state)
 		{ PARTS(FILE_("a.txt", "data:text/plain,h%69%")), "{\"document\":{\"format\":\"txt\",\"source\":{\"bytes\":\"aGkl\"},\"name\":\"a\"}}" },
 		{ PARTS(FILE_("", "data:application/json;base64,e30=")), "\"format\":\"txt\"" },
 		{ PARTS(FILE_("w.docx", "data:application/octet-stream;base64,UEs=")), "\"format\":\"docx\"" },
+		{ PARTS(FILE_("p 2.md", "aQ==") "," FILE_("p.md", "aQ==") "," FILE_("p.md", "ag==")), "{\"bytes\":\"ag==\"},\"name\":\"p 3\"}" },
 		{ PARTS("{\"type\":\"text\",\"text\":\"q\"}," FILE_("p.pdf", "data:application/pdf;base64,JVBE") "," FILE_("p.pdf", "data:application/pdf;base64,JVBF")),
 		  "{\"text\":\"q\"},{\"document\":{\"format\":\"pdf\",\"source\":{\"bytes\":\"JVBE\"},\"name\":\"p\"}},"
 		  "{\"document\":{\"format\":\"pdf\",\"source\":{\"bytes\":\"JVBF\"},\"name\":\"p 2\"}}]" },
