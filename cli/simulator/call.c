@@ -88,10 +88,12 @@ static void add_headers(struct call *c)
 	struct rate requests = make_rate(r->limit_requests, sim->window_requests, left);
 	struct rate tokens = make_rate(r->limit_tokens, sim->window_tokens, left);
 	struct meter *m = meters_get(&sim->meters, r);
+	if (m)
+		left = meter_reset_ms(m, now); /* first of all: it drops what is old */
 	if (m && r->enforce_requests >= 0)
-		requests = make_rate(r->enforce_requests, (int64_t)m->n, meter_reset_ms(m, now));
+		requests = make_rate(r->enforce_requests, (int64_t)m->n, left);
 	if (m && r->enforce_tokens >= 0)
-		tokens = make_rate(r->enforce_tokens, m->tokens, meter_reset_ms(m, now));
+		tokens = make_rate(r->enforce_tokens, m->tokens, left);
 	c->format->add_headers(c, &requests, &tokens);
 	json_object_foreach((json_t *)(uintptr_t)r->headers, name, value)
 	    http_reply_header(c->req, arena_strz(&c->req->arena, str_from(name)), json_str_of(value));

@@ -458,6 +458,10 @@ def test_a_limit_refuses_what_is_over_it(sim, form):
     script(sim, enforce_requests=2, answer="abcd")
     answers = [form.post(sim) for _ in range(3)]
     assert [a.status for a in answers] == [200, 200, 429]
+    if form.name in ("openai", "azure"):
+        assert [a.headers["x-ratelimit-remaining-requests"] for a in answers] == ["1", "0", "0"]
+    if form.name == "anthropic":
+        assert [a.headers["anthropic-ratelimit-requests-remaining"] for a in answers] == ["1", "0", "0"]
     assert form.error(answers[2])[0] == ERRORS[form.name]["rate_limit"][1]
     if form.name != "gemini":
         assert 1 <= int(answers[2].headers["retry-after"]) <= 60
