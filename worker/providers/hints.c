@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * When a provider wants to be asked again, from its headers. The most exact one first, as the official SDKs read them; a
- * reset counts only where nothing remains. Negative, huge and garbled values are no hint.
+ * When a provider wants to be asked again, and what it says is left, from its headers. The most exact hint first, as the official SDKs read them; a
+ * reset counts only where nothing remains. The headers are a table of meters: one row per provider and kind, so a new provider is a few rows. Negative,
+ * huge and garbled values are no hint and no limit. What follows from a hint is for the limiter and the ladder to say.
  */
-#include "common/clock.h"
-#include "worker/providers/classify.h"
 #include "worker/providers/hints.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "common/clock.h"
 
 #define YEAR_MS ((int64_t)365 * 24 * 3600 * 1000)
 
@@ -85,10 +89,85 @@ static int64_t retry_after(const struct http_header *h, size_t n, int64_t now_wa
 	return clamp(MAX(at - now, 0) / 1000);
 }
 
-static int64_t reset_of(const struct http_header *h, size_t n, const char *remaining, const char *reset)
+/* What is left of one kind of limit, as the headers of one provider tell it. */
+struct meter {
+	const char *limit, *remaining, *reset;
+	size_t at; /* of the three values in struct limit_headers */
+};
+
+#define NO_PLACE SIZE_MAX /* it is a hint when used up, but no limit of ours */
+#define OPENAI(prefix, kind, at)    { prefix "limit-" kind, prefix "remaining-" kind, prefix "reset-" kind, at }
+#define ANTHROPIC(kind, at)         { "anthropic-ratelimit-" kind "-limit", "anthropic-ratelimit-" kind "-remaining", "anthropic-ratelimit-" kind "-reset", at }
+
+/* The first that says something counts. Azure spells the reset x-rate-limit-reset-tokens, too, and sends it only with a refusal. */
+static const struct meter meters[] = {
+	OPENAI("x-ratelimit-", "requests", offsetof(struct limit_headers, requests_limit)),
+	OPENAI("x-ratelimit-", "tokens", offsetof(struct limit_headers, tokens_limit)),
+	OPENAI("x-ratelimit-", "project-tokens", NO_PLACE),
+	OPENAI("x-rate-limit-", "requests", offsetof(struct limit_headers, requests_limit)),
+	OPENAI("x-rate-limit-", "tokens", offsetof(struct limit_headers, tokens_limit)),
+	OPENAI("x-ms-ratelimit-", "requests", offsetof(struct limit_headers, requests_limit)),
+	OPENAI("x-ms-ratelimit-", "tokens", offsetof(struct limit_headers, tokens_limit)),
+	ANTHROPIC("requests", offsetof(struct limit_headers, requests_limit)),
+	ANTHROPIC("tokens", offsetof(struct limit_headers, tokens_limit)),
+	ANTHROPIC("input-tokens", offsetof(struct limit_headers, input_limit)),
+	ANTHROPIC("output-tokens", offsetof(struct limit_headers, output_limit)),
+};
+/* limit, remaining and reset of a kind stand together, in that order */
+static_assert(offsetof(struct limit_headers, output_reset_ms) == offsetof(struct limit_headers, output_limit) + 2 * sizeof(int64_t), "three values");
+
+struct reading {
+	int64_t limit, remaining, reset_ms; /* -1: not said */
+};
+
+/* A duration, a time (RFC 3339), or seconds without a unit, as Azure writes them. */
+static int64_t reset_ms(struct str s, int64_t now_wall_us)
 {
-	struct str left = http_find(h, n, remaining);
-	return left.p && str_eq_z(str_trim(left), "0") ? reset_duration_ms(http_find(h, n, reset)) : -1;
+	int64_t at;
+	s = str_trim(s);
+	int64_t ms = reset_duration_ms(s);
+	if (ms < 0)
+		ms = decimal_thousandths(s);
+	if (ms < 0 && clock_parse_rfc3339(s, &at) == 0)
+		ms = at > now_wall_us ? (at - now_wall_us + 999) / 1000 : 0;
+	return clamp(ms);
+}
+
+static int64_t count(struct str s, int64_t min)
+{
+	int64_t v;
+	return str_i64(str_trim(s), min, INT64_C(1000000000000000), &v) == 0 ? v : -1;
+}
+
+/* Where a limit is told that is none, what is left of it means nothing. */
+static struct reading meter_read(const struct meter *m, const struct http_header *h, size_t n, int64_t now_wall_us)
+{
+	struct str limit = http_find(h, n, m->limit);
+	struct reading r = { count(limit, 1), -1, -1 };
+	if (limit.p && r.limit < 0)
+		return r;
+	r.remaining = count(http_find(h, n, m->remaining), 0);
+	r.reset_ms = reset_ms(http_find(h, n, m->reset), now_wall_us);
+	return r;
+}
+
+bool limit_headers_read(struct limit_headers *ret, const struct http_header *h, size_t n, int64_t now_wall_us)
+{
+	bool any = false;
+	struct limit_headers l;
+	memset(&l, 0xff, sizeof l); /* -1 everywhere */
+	for (size_t i = 0; i < ARRAY_LEN(meters); i++) {
+		struct reading r = meter_read(&meters[i], h, n, now_wall_us), before;
+		if (meters[i].at == NO_PLACE || (r.limit < 0 && r.remaining < 0 && r.reset_ms < 0))
+			continue;
+		memcpy(&before, (char *)&l + meters[i].at, sizeof before);
+		if (before.limit < 0 && before.remaining < 0 && before.reset_ms < 0)
+			memcpy((char *)&l + meters[i].at, &r, sizeof r);
+		any = true;
+	}
+	if (any)
+		*ret = l;
+	return any;
 }
 
 int64_t retry_hint_ms(const struct http_header *h, size_t n, int64_t now_wall_us)
@@ -100,10 +179,11 @@ int64_t retry_hint_ms(const struct http_header *h, size_t n, int64_t now_wall_us
 		if (thousandths >= 0)
 			return clamp((thousandths + 999) / 1000);
 	}
-	int64_t ms = retry_after(h, n, now_wall_us);
-	if (ms >= 0)
-		return ms;
-	int64_t requests = reset_of(h, n, "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests");
-	int64_t tokens = reset_of(h, n, "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens");
-	return MAX(requests, tokens);
+	int64_t ms = retry_after(h, n, now_wall_us), used_up = -1;
+	for (size_t i = 0; i < ARRAY_LEN(meters) && ms < 0; i++) {
+		struct reading r = meter_read(&meters[i], h, n, now_wall_us);
+		if (r.remaining == 0 || (r.remaining < 0 && r.limit < 0 && str_has_prefix(str_from(meters[i].reset), STR("x-rate-limit-"))))
+			used_up = MAX(used_up, r.reset_ms);
+	}
+	return ms >= 0 ? ms : used_up;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What failed answers mean: the bodies of OpenAI and of the servers that are compatible with it, with their statuses; words of the
- * user that an error echoes decide nothing. And when a provider wants to be asked again.
+ * user that an error echoes decide nothing.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "worker/providers/classify.h"
-#include "worker/providers/hints.h"
 
 static enum err_code classify_body(int status, const char *text)
 {
@@ -170,60 +169,6 @@ static void test_classify_errors_inside_a_stream(void **state)
 	check(rows, ARRAY_LEN(rows));
 }
 
-static void test_hints_in_their_order(void **state)
-{
-	static const struct {
-		const char *names[4], *values[4];
-		int64_t ms;
-	} rows[] = {
-		{ { NULL }, { NULL }, -1 },
-		{ { "Retry-After" }, { "7" }, 7000 },
-		{ { "retry-after" }, { " 1.5 " }, 1500 },
-		{ { "retry-after" }, { ".0001" }, 1 },
-		{ { "retry-after" }, { "0" }, 0 },
-		{ { "retry-after" }, { "-3" }, -1 },
-		{ { "retry-after" }, { "soon" }, -1 },
-		{ { "retry-after" }, { "." }, -1 },
-		{ { "retry-after" }, { "" }, -1 },
-		{ { "retry-after" }, { "99999999999999999999" }, -1 },
-		{ { "retry-after-ms", "retry-after" }, { "250", "9" }, 250 },
-		{ { "retry-after-ms", "retry-after" }, { "junk", "9" }, 9000 },
-		{ { "x-ms-retry-after-ms", "retry-after" }, { "300.2", "9" }, 301 },
-		{ { "retry-after", "date" }, { "Wed, 21 Oct 2015 07:28:10 GMT", "Wed, 21 Oct 2015 07:28:00 GMT" }, 10000 },
-		{ { "retry-after", "date" }, { "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:28:10 GMT" }, 0 },
-		{ { "retry-after" }, { "Thu, 01 Jan 1970 00:01:40 GMT" }, 90000 }, /* by our clock, which says 10 s */
-		{ { "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests" }, { "0", "1m2s" }, 62000 },
-		{ { "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests" }, { "1", "1m2s" }, -1 },
-		{ { "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens" },
-		  { "0", "20ms", "0", "6s" }, 6000 },
-	};
-	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct http_header h[4];
-		size_t n = 0;
-		for (; n < 4 && rows[i].names[n]; n++)
-			h[n] = (struct http_header){ str_from(rows[i].names[n]), str_from(rows[i].values[n]) };
-		int64_t ms = retry_hint_ms(h, n, 10000000);
-		if (ms != rows[i].ms)
-			fail_msg("row %zu: %lld", i, (long long)ms);
-	}
-}
-
-static void test_hints_durations_of_resets(void **state)
-{
-	static const struct {
-		const char *text;
-		int64_t ms;
-	} rows[] = {
-		{ "1s", 1000 }, { "6m0s", 360000 }, { "20ms", 20 }, { "1h2m3s", 3723000 }, { "1.5s", 1500 }, { "1d", 86400000 }, { "", -1 },
-		{ "s", -1 }, { "5", -1 }, { "5x", -1 }, { "-1s", -1 }, { "1s junk", -1 }, { "1.2.3s", -1 }, { "400d", (int64_t)365 * 86400000 }, { "999999999d", -1 },
-	};
-	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		if (reset_duration_ms(str_from(rows[i].text)) != rows[i].ms)
-			fail_msg("%s: %lld", rows[i].text, (long long)reset_duration_ms(str_from(rows[i].text)));
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -232,8 +177,6 @@ int main(void)
 		cmocka_unit_test(test_classify_context_window_by_text),
 		cmocka_unit_test(test_classify_an_echoed_prompt_decides_nothing),
 		cmocka_unit_test(test_classify_errors_inside_a_stream),
-		cmocka_unit_test(test_hints_in_their_order),
-		cmocka_unit_test(test_hints_durations_of_resets),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
