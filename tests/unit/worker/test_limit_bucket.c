@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Slices of a limit, and the promise they serve: whatever workers do with them, no sliding minute holds more than the limit. The table is a
- * model here (what it counts is what limit_take.sql counts; test_limiter.c has the real one), the workers' side is the real code, time is made up.
+ * model here (what it counts is what limit_take.sql counts; test_limiter_sql.c has the real one), the workers' side is the real code, time is made up.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,7 +9,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
