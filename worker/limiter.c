@@ -369,9 +369,8 @@ static void on_serve(struct soon *s)
 static void permit_back(struct limiter *l, const struct limit_need *need, uint64_t now_ms)
 {
 	struct limit *k = need->limit;
-	if (need->slice_ms < l->as_since_ms)
-		return; /* this worker was declared dead meanwhile, and what it held is others' */
-	assert(k->in_use > 0);
+	if (need->slice_ms < l->as_since_ms || k->in_use == 0)
+		return; /* this worker was declared dead meanwhile (in the same millisecond, even), and what it held is others' */
 	k->in_use--;
 	k->call_ms += ((double)(now_ms - MIN(need->slice_ms, now_ms)) - k->call_ms) / 16;
 	limiter_touch(l, k);
