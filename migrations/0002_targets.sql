@@ -147,6 +147,7 @@ create index chunk_at on chunk (at);
 alter table ready add column followed boolean not null default false;
 alter table parked add column followed boolean not null default false;
 alter table lease add column followed boolean not null default false;
+create index lease_followed on lease (worker_id) where followed;
 
 -- Which API key sent it: for limits and accounts per key. NULL in older rows.
 alter table job add column key_prefix text;

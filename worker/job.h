@@ -13,6 +13,7 @@
 #include "common/json.h"
 #include "common/loop.h"
 
+struct assembly;
 struct cache_write;
 struct execution;
 struct live;
@@ -54,6 +55,13 @@ struct attempt_row {
 	struct str choice;       /* JSON: why this target; p NULL: there was one only */
 };
 
+/* The upstream call in flight, as live.c sees it. */
+struct live_call {
+	int number;                                       /* of the attempt in this lease */
+	const struct assembly *(*so_far)(void *arg);      /* its text; NULL: none is in flight, or none that streams */
+	void *arg;
+};
+
 /* How a job ends. */
 struct job_end {
 	enum job_status status;
@@ -85,7 +93,8 @@ struct job {
 	enum job_kind kind;
 	int form, flags;
 	bool followed;           /* somebody follows its text: live.c writes chunks */
-	struct live *live;       /* what was written of it; NULL: nothing yet */
+	struct live_call call;   /* live.c: whose text it is */
+	struct live *live;       /* what is being written of it; NULL: nothing yet */
 	struct str key_prefix, user, metadata; /* who sent it; metadata is a JSON object; p NULL: none */
 	struct id batch_id;      /* zero: none */
 	struct str route;

@@ -5,7 +5,7 @@
  * aborted without a word to the database, and the process registers again under a new id: a stale one can write nothing.
  *
  *   register ──▶ beat every queue.heartbeat ──▶ no row: all leases lost ──▶ register (new id)
- *                  └── every CANCELS_MS, while jobs run, or on a notice: which of my jobs are to be canceled?
+ *                  └── every CANCELS_MS, while jobs run, or on a notice: which of my jobs are to be canceled, which does somebody follow?
  */
 #include "worker/lease.h"
 
@@ -18,6 +18,7 @@
 #include "worker/claim.h"
 #include "worker/execution.h"
 #include "worker/job.h"
+#include "worker/live.h"
 
 #define CANCELS_MS 500
 #define AGAIN_MS   200
@@ -154,14 +155,19 @@ void leases_beat_now(struct leases *l)
 		send_beat(l);
 }
 
-static struct job *job_with(struct worker *w, struct id id, int64_t token)
+static struct str bytes_of(const struct id *id)
 {
+	return (struct str){ (const char *)id->b, sizeof id->b };
+}
+
+/* By id: the marks of followed jobs come back with each look, so no list is searched for each. */
+static void index_jobs(const struct worker *w, struct hash *ret)
+{
+	hash_init(ret);
 	LIST_EACH(&w->jobs, k) {
 		struct job *j = container_of(k, struct job, link);
-		if (id_eq(j->id, id) && j->token == token)
-			return j;
+		hash_set(ret, bytes_of(&j->id), j);
 	}
-	return NULL;
 }
 
 static void on_cancels(struct op *op, int rc)
@@ -169,11 +175,22 @@ static void on_cancels(struct op *op, int rc)
 	struct leases *l = container_of(container_of(op, struct db_query, op), struct leases, cancels);
 	struct worker *w = l->worker;
 	int rows = rc == 0 ? db_rows(&l->cancels) : 0;
+	struct hash jobs = { 0 };
+	if (rows > 0)
+		index_jobs(w, &jobs);
 	for (int row = 0; row < rows; row++) {
-		struct job *j = job_with(w, db_get_id(&l->cancels, row, 1), db_get_int(&l->cancels, row, 2));
-		if (j)
+		struct id id = db_get_id(&l->cancels, row, 1);
+		struct job *j = hash_get(&jobs, bytes_of(&id));
+		if (!j || j->token != db_get_int(&l->cancels, row, 2))
+			continue;
+		if (db_get_bool(&l->cancels, row, 4))
+			live_follow(j);
+		if (db_get_bool(&l->cancels, row, 3)) {
+			hash_remove(&jobs, bytes_of(&id)); /* it may be gone after this */
 			execution_cancel(j, -ERR_CANCELED);
+		}
 	}
+	hash_done(&jobs);
 	db_query_done(&l->cancels);
 	l->looking = false;
 	if (l->look_again)

@@ -24,9 +24,9 @@ bool lives_are_idle(const struct lives *l);
 void live_begin(struct job *j, int number, const struct assembly *(*so_far)(void *arg), void *arg);
 /* A delta arrived: nothing happens unless the job is followed. */
 void live_delta(struct job *j, const struct provider_delta *d);
-/* The call is over: its last chunk is written before the outcome. */
+/* The call is over: its last chunk goes at once. The outcome does not wait for it: who reads takes the rest from the result. */
 void live_end(struct job *j);
-/* Somebody follows the job now (a notice, or a mark on its lease). */
+/* Somebody follows the job (a mark on its lease): from now on its text is written. */
 void live_follow(struct job *j);
 
 #endif

@@ -26,10 +26,11 @@
 #define EXPIRE_LOOK_MS 40
 #define FOLD_SOME    5000
 #define CANCEL_SOME  1000
+#define CHUNK_SOME   5000
 #define FOLD_SOON_MS 20
 #define AT_ONCE      0
 
-enum chore_id { PROMOTE, NEXT_PARKED, RESCUE, EXPIRE, FOLD, CANCELING, CANCEL_BATCH, PARTITIONS, PRUNE, TARGETS, DEPTHS, CHORES };
+enum chore_id { PROMOTE, NEXT_PARKED, RESCUE, EXPIRE, FOLD, CANCELING, CANCEL_BATCH, PARTITIONS, PRUNE, CHUNK_PRUNE, TARGETS, DEPTHS, CHORES };
 
 struct chore {
 	struct upkeep *upkeep;
@@ -290,6 +291,20 @@ static bool put_prune(struct upkeep *u, struct db_args *a)
 	return true;
 }
 
+static bool put_chunk_prune(struct upkeep *u, struct db_args *a)
+{
+	(void)u;
+	db_arg_i64(a, conf_now()->events_keep_ms);
+	db_arg_i32(a, CHUNK_SOME);
+	return true;
+}
+
+static int64_t took_chunk_prune(struct upkeep *u, const struct db_query *q)
+{
+	(void)u;
+	return db_get_int(q, 0, 0) >= CHUNK_SOME ? AT_ONCE : -1;
+}
+
 static int64_t took_depths(struct upkeep *u, const struct db_query *q)
 {
 	(void)u;
@@ -310,6 +325,7 @@ static const struct chore_kind kinds[CHORES] = {
 	[CANCEL_BATCH] = { &sql_worker_batch_cancel_some, every_hour, put_cancel_batch, took_cancel_batch },
 	[PARTITIONS]   = { &sql_worker_keep_partitions, every_hour, put_partitions, took_nothing },
 	[PRUNE]        = { &sql_worker_prune, every_few_seconds, put_prune, took_nothing },
+	[CHUNK_PRUNE]  = { &sql_worker_chunk_prune, every_ten_seconds, put_chunk_prune, took_chunk_prune },
 	[TARGETS]      = { &sql_worker_target_prune, every_ten_minutes, put_nothing, took_nothing },
 	[DEPTHS]       = { &sql_worker_depths, every_ten_seconds, put_nothing, took_depths },
 };

@@ -25,6 +25,7 @@
 #include "worker/lanes.h"
 #include "worker/lease.h"
 #include "worker/limiter.h"
+#include "worker/live.h"
 #include "worker/notify.h"
 #include "worker/record.h"
 #include "worker/status.h"
@@ -105,6 +106,7 @@ static void close_all(struct process *p)
 	tenants_free(w->tenants);
 	lanes_free(w->lanes);
 	recorder_free(w->recorder);
+	lives_free(w->lives);
 	targets_free(w->targets);
 	notifier_free(w->notifier);
 	if (w->listener)
@@ -125,7 +127,8 @@ static bool is_quiet(const struct worker *w)
 static bool is_idle(const struct worker *w)
 {
 	return upkeep_is_idle(w->upkeep) && leases_are_idle(w->leases) && lanes_are_idle(w->lanes) && targets_are_idle(w->targets) &&
-	       notifier_is_idle(w->notifier) && limiter_is_idle(w->limiter) && tenants_are_idle(w->tenants);
+	       notifier_is_idle(w->notifier) && limiter_is_idle(w->limiter) && tenants_are_idle(w->tenants) &&
+	       lives_are_idle(w->lives);
 }
 
 static void abort_jobs(struct process *p)
@@ -281,6 +284,7 @@ static void start_parts(struct worker *w)
 	w->notifier = notifier_new(w);
 	w->targets = targets_new(w);
 	w->recorder = recorder_new(w);
+	w->lives = lives_new(w);
 	w->lanes = lanes_new(w);
 	w->tenants = tenants_new(w);
 	w->limiter = limiter_new(w);

@@ -150,6 +150,8 @@ static void test_plans_of_the_worker_read_by_key(void **state)
 	assert_no_seq_scan(&sql_worker_attempt_write, NULL);
 	assert_no_seq_scan(&sql_worker_give_back, NULL);
 	assert_no_seq_scan(&sql_worker_cancels, NULL);
+	assert_no_seq_scan(&sql_worker_chunk_write, NULL);
+	assert_no_seq_scan(&sql_worker_chunk_prune, NULL);
 	/* It looks at all leases of one worker, which may be all that there are. */
 	assert_no_seq_scan(&sql_worker_strays, "lease");
 	assert_no_seq_scan(&sql_worker_promote, NULL);
