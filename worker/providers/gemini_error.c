@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What Google's error bodies say beyond code, status and message ("Gemini API: rate limits; google.rpc.RetryInfo, QuotaFailure, ErrorInfo"): when to
- * come back, and whether a day's or a minute's quota is used up. There are no headers for it. A body may be wrapped in a list of one.
+ * What Google's error bodies say about when to come back ("Gemini API: rate limits; google.rpc.RetryInfo, QuotaFailure"): there are no headers for it,
+ * and where no time is told the quota that is used up tells it: a day's begins anew at a fixed hour, a minute's after a minute. What the failure is
+ * stands in classify.c. A body may be wrapped in a list of one.
  */
 #include "worker/providers/classify.h"
 #include "worker/providers/gemini.h"
@@ -30,21 +31,14 @@ static const json_t *detail(const json_t *error, struct str type)
 	return NULL;
 }
 
-static bool is_per_day(struct str id)
-{
-	return str_find(id, STR("PerDay")) >= 0 || str_find(id, STR("Daily")) >= 0;
-}
-
-/* Some violation's quotaId is of a day (or of a minute, with day false). */
-static bool violates(const json_t *error, bool day)
+/* Some violation's quotaId is of a minute. */
+static bool violates_minute(const json_t *error)
 {
 	const json_t *one;
 	size_t i;
-	json_array_foreach (json_get(detail(error, STR("google.rpc.QuotaFailure")), "violations"), i, one) {
-		struct str id = json_str(one, "quotaId");
-		if (day ? is_per_day(id) : str_find(id, STR("PerMinute")) >= 0)
+	json_array_foreach (json_get(detail(error, STR("google.rpc.QuotaFailure")), "violations"), i, one)
+		if (str_find(json_str(one, "quotaId"), STR("PerMinute")) >= 0)
 			return true;
-	}
 	return false;
 }
 
@@ -55,53 +49,21 @@ static int64_t until_reset_ms(int64_t now_wall_us)
 	return of_day < RESET_MS ? RESET_MS - of_day : DAY_MS + RESET_MS - of_day;
 }
 
-/* "Please retry in 12.3s." */
-static int64_t hint_in_text(struct str message)
+static int64_t hint_of(const json_t *body, enum err_code class, int64_t now_wall_us)
 {
-	struct str mark = STR("Please retry in ");
-	ssize_t at = str_find(message, mark);
-	if (at < 0)
-		return -1;
-	struct str rest = str_sub(message, (size_t)at + mark.n, 24);
-	size_t n = 0;
-	while (n < rest.n && rest.p[n] != ' ' && rest.p[n] != ',')
-		n++;
-	while (n > 0 && rest.p[n - 1] == '.')
-		n--;
-	return reset_duration_ms(str_sub(rest, 0, n));
-}
-
-static int64_t hint_of(const json_t *error, enum err_code class, int64_t now_wall_us)
-{
-	int64_t ms = reset_duration_ms(json_str(detail(error, STR("google.rpc.RetryInfo")), "retryDelay"));
-	if (ms < 0)
-		ms = hint_in_text(json_str(error, "message"));
+	int64_t ms = retry_hint_body_ms(body);
 	if (class == ERR_QUOTA)
 		return MAX(ms, until_reset_ms(now_wall_us));
-	return ms < 0 && class == ERR_PROVIDER_RATE_LIMIT && violates(error, /* day= */ false) ? MINUTE_MS : ms;
-}
-
-/* What Google's own words add to the common rules. */
-static enum err_code refine(enum err_code class, const json_t *error)
-{
-	struct str status = json_str(error, "status");
-	if (class == ERR_PROVIDER_RATE_LIMIT && violates(error, /* day= */ true))
-		return ERR_QUOTA;
-	if (str_eq_z(json_str(detail(error, STR("google.rpc.ErrorInfo")), "reason"), "API_KEY_INVALID"))
-		return ERR_PROVIDER_AUTH;
-	if (str_eq_z(status, "CANCELLED") && class == ERR_BAD_REQUEST) /* 499: Google gave up */
-		return ERR_TRANSIENT;
-	return class;
+	return ms < 0 && class == ERR_PROVIDER_RATE_LIMIT && violates_minute(error_of(body)) ? MINUTE_MS : ms;
 }
 
 void gemini_failure(struct provider_result *r, int status, const json_t *body, int64_t header_hint_ms, int64_t now_wall_us, struct arena *a)
 {
 	struct failure f = { .status = status };
-	const json_t *error = error_of(body);
 	if (json_is_object(body) || json_is_array(body))
 		failure_read(&f, body, a);
-	r->class = refine(classify(&f), error);
+	r->class = classify(&f);
 	if (f.message.n)
 		r->message = arena_str(a, str_utf8_prefix(f.message, MESSAGE_MAX));
-	r->retry_after_ms = header_hint_ms >= 0 ? header_hint_ms : hint_of(error, r->class, now_wall_us);
+	r->retry_after_ms = header_hint_ms >= 0 ? header_hint_ms : hint_of(body, r->class, now_wall_us);
 }

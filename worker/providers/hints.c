@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * When a provider wants to be asked again, and what it says is left, from its headers. The most exact hint first, as the official SDKs read them; a
- * reset counts only where nothing remains. The headers are a table of meters: one row per provider and kind, so a new provider is a few rows. Negative,
- * huge and garbled values are no hint and no limit. What follows from a hint is for the limiter and the ladder to say.
+ * When a provider wants to be asked again, and what it says is left: from its headers, and where it has none for it (Google; Azure at times) from the body.
+ * The most exact hint first, as the official SDKs read them; a reset counts only where nothing remains. The headers are a table of meters: one row per
+ * provider and kind, so a new provider is a few rows. Negative, huge and garbled values are no hint and no limit. What follows from a hint is for the
+ * limiter and the judge to say.
  */
 #include "worker/providers/hints.h"
 
@@ -186,4 +187,55 @@ int64_t retry_hint_ms(const struct http_header *h, size_t n, int64_t now_wall_us
 			used_up = MAX(used_up, r.reset_ms);
 	}
 	return ms >= 0 ? ms : used_up;
+}
+
+/* "12.3s." at the front, or with unit given a bare number of those: the time, or -1. */
+static int64_t leading_duration(struct str s, const char *unit)
+{
+	size_t n = 0;
+	s = str_sub(s, 0, 24);
+	while (n < s.n && s.p[n] != ' ' && s.p[n] != ',' && s.p[n] != '\n')
+		n++;
+	struct str rest = str_trim(str_sub(s, n, s.n));
+	while (n > 0 && s.p[n - 1] == '.')
+		n--;
+	s = str_sub(s, 0, n);
+	return unit && str_has_prefix(rest, str_from(unit)) ? clamp(decimal_thousandths(s)) : reset_duration_ms(s);
+}
+
+/* As Google, OpenAI and Azure write it. */
+static int64_t hint_in_text(struct str message)
+{
+	static const struct {
+		struct str mark;
+		const char *unit;
+	} marks[] = {
+		{ STR("please retry in "), NULL }, { STR("please try again in "), "second" }, { STR("please retry after "), "second" },
+	};
+	for (size_t i = 0; i < ARRAY_LEN(marks); i++) {
+		ssize_t at = str_find_nocase(message, marks[i].mark);
+		int64_t ms = at < 0 ? -1 : leading_duration(str_sub(message, (size_t)at + marks[i].mark.n, message.n), marks[i].unit);
+		if (ms >= 0)
+			return ms;
+	}
+	return -1;
+}
+
+int64_t retry_hint_body_ms(const json_t *body)
+{
+	const json_t *one;
+	size_t i;
+	if (json_is_array(body))
+		body = json_array_get(body, 0);
+	const json_t *error = json_get(body, "error");
+	struct str message = json_str_of(error);
+	if (!json_is_object(error))
+		error = body;
+	json_array_foreach (json_get(error, "details"), i, one) {
+		bool is_info = str_has_suffix(json_str(one, "@type"), STR("google.rpc.RetryInfo"));
+		int64_t ms = is_info ? reset_duration_ms(json_str(one, "retryDelay")) : -1;
+		if (ms >= 0)
+			return ms;
+	}
+	return hint_in_text(message.n ? message : json_str(error, "message"));
 }

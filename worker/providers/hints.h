@@ -10,6 +10,9 @@
  * own Date), x-ratelimit-reset-* and anthropic-ratelimit-*-reset where nothing remains. At most a year. */
 int64_t retry_hint_ms(const struct http_header *h, size_t n, int64_t now_wall_us);
 
+/* What the body of a failure says of it, or -1: google.rpc.RetryInfo, then "Please retry in 12.3s" and its like in the message; also in a list of one. */
+int64_t retry_hint_body_ms(const json_t *body);
+
 /* A duration as OpenAI writes it: 1s, 6m0s, 20ms, 1h2m3s; Google's "34.07s". -1 when it is none. */
 int64_t reset_duration_ms(struct str s);
 

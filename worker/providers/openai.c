@@ -249,6 +249,8 @@ static void conclude(struct provider_call *c, int transport_rc, int64_t now_wall
 	if (c->status >= 300) {
 		json_t *body = json_parse_lenient(buf_str(&c->whole), NULL);
 		r->retry_after_ms = retry_hint_ms(c->headers, c->nheaders, now_wall_us);
+		if (r->retry_after_ms < 0)
+			r->retry_after_ms = retry_hint_body_ms(body);
 		if (json_is_object(body) || json_is_array(body))
 			say_error(c, r, body, c->status);
 		else

@@ -115,7 +115,7 @@ static void test_classify_context_window_by_text(void **state)
 		{ 400, INVALID("Prompt is too long: 210000 tokens > 200000 maximum"), ERR_CONTEXT_WINDOW },
 		{ 400, INVALID("Input is too long for requested model."), ERR_CONTEXT_WINDOW },
 		{ 400, INVALID("Too many input tokens: 9000"), ERR_CONTEXT_WINDOW },
-		{ 400, "{\"error\":{\"message\":\"the input length exceeds the context length\",\"type\":\"api_error\"}}", ERR_TRANSIENT },
+		{ 400, "{\"error\":{\"message\":\"the input length exceeds the context length\",\"type\":\"api_error\"}}", ERR_CONTEXT_WINDOW },
 		{ 400, "{\"error\":{\"message\":\"the input length exceeds the context length\"}}", ERR_CONTEXT_WINDOW },
 		{ 400, "{\"error\":{\"message\":\"The input exceeds the maximum number of tokens allowed (1048576).\",\"status\":\"INVALID_ARGUMENT\"}}",
 		  ERR_CONTEXT_WINDOW },
