@@ -20,7 +20,7 @@ struct hints {
 	struct timer timer;
 	struct db_query query;
 	struct one_hint {
-		bool is_cancel;
+		enum { HINT_READY, HINT_CANCEL, HINT_TARGETS } kind;
 		int lane, priority;
 		struct id worker_id;
 	} pending[PENDING_MAX];
@@ -39,16 +39,22 @@ static void on_sent(struct op *op, int rc)
 		send_all(n);
 }
 
+static const char *const channels_of[] = {
+	[HINT_READY] = "millrace_ready",
+	[HINT_CANCEL] = "millrace_cancel",
+	[HINT_TARGETS] = "millrace_targets",
+};
+
 static void add_hint(const struct one_hint *h, struct db_array *channels, struct db_array *payloads)
 {
 	char text[ID_TEXT_MAX];
 	struct buf b;
 	buf_init(&b, 64);
-	if (h->is_cancel)
+	if (h->kind == HINT_CANCEL)
 		buf_add_str(&b, id_text(h->worker_id, "", text));
-	else
+	else if (h->kind == HINT_READY)
 		buf_printf(&b, "%d:%d", h->lane, h->priority);
-	db_array_text(channels, h->is_cancel ? STR("millrace_cancel") : STR("millrace_ready"));
+	db_array_text(channels, str_from(channels_of[h->kind]));
 	db_array_text(payloads, buf_str(&b));
 	buf_done(&b);
 }
@@ -87,7 +93,7 @@ static void add(struct hints *n, const struct one_hint *h)
 	if (!conf_now()->queue_notify || n->stopped)
 		return;
 	for (size_t i = 0; i < n->n; i++)
-		if (n->pending[i].is_cancel == h->is_cancel && n->pending[i].lane == h->lane &&
+		if (n->pending[i].kind == h->kind && n->pending[i].lane == h->lane &&
 		    n->pending[i].priority == h->priority && id_eq(n->pending[i].worker_id, h->worker_id))
 			return;
 	if (n->n == PENDING_MAX)
@@ -122,10 +128,15 @@ void hints_free(struct hints *n)
 
 void hints_ready(struct hints *n, int lane, int priority)
 {
-	add(n, &(struct one_hint){ .lane = lane, .priority = priority });
+	add(n, &(struct one_hint){ .kind = HINT_READY, .lane = lane, .priority = priority });
 }
 
 void hints_cancel(struct hints *n, struct id worker_id)
 {
-	add(n, &(struct one_hint){ .is_cancel = true, .worker_id = worker_id });
+	add(n, &(struct one_hint){ .kind = HINT_CANCEL, .worker_id = worker_id });
+}
+
+void hints_targets(struct hints *n)
+{
+	add(n, &(struct one_hint){ .kind = HINT_TARGETS });
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Hints to the workers that something waits, or that a running job is to be stopped. Only hints: workers poll too. */
+/* Hints to the workers: something waits, a running job is to be stopped, the state of a target is another one. Only hints: workers poll too. */
 #ifndef MR_API_HINTS_H
 #define MR_API_HINTS_H
 
@@ -13,5 +13,6 @@ void hints_stop(struct hints *n);
 void hints_free(struct hints *n);
 void hints_ready(struct hints *n, int lane, int priority);
 void hints_cancel(struct hints *n, struct id worker_id);
+void hints_targets(struct hints *n);
 
 #endif

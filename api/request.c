@@ -177,6 +177,7 @@ static void on_head(struct http_req *h)
 	q->route = m.route;
 	q->id = m.id;
 	q->has_id = m.has_id;
+	q->name = m.name;
 	h->route = m.route->pattern;
 	if (!judge_body(q))
 		return;

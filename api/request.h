@@ -21,6 +21,7 @@ struct request {
 	struct identity who;
 	struct auth_lookup lookup;
 	struct id id;                        /* of the path; zero when it names none */
+	struct str name;                     /* of the path; p NULL: it has none */
 	struct db_query query;               /* for whichever step runs */
 	struct job_view *view;               /* see jobs_view */
 	void *state;                         /* the handler's own; in the arena */

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The table of routes and the look-up in it. HEAD is answered by the row of GET. {job} and {batch} take an id of that
- * kind; a malformed id is an unknown path, because no such object can exist. A known path with another method gives the
- * list for Allow.
+ * kind, {key} 64 hexadecimal digits; a malformed one is an unknown path, because no such object can exist. {name} takes
+ * all that stands between what is before and behind it, slashes too: names of targets have them. A known path with
+ * another method gives the list for Allow.
  */
 #include "api/router.h"
 
 #include <string.h>
 
+#include "api/admin_cache.h"
+#include "api/admin_targets.h"
 #include "api/batches.h"
 #include "api/jobs.h"
 #include "api/meta.h"
@@ -29,6 +32,17 @@ const struct route router_routes[] = {
 	{ HTTP_GET, "/v1/batches/{batch}/results", KEY_ANY, BODY_NONE, batch_results_steps },
 	{ HTTP_POST, "/v1/batches/{batch}/cancel", KEY_ANY, BODY_NONE, batches_cancel_steps },
 	{ HTTP_POST, "/v1/batches/{batch}/retry", KEY_ANY, BODY_NONE, batches_retry_steps },
+	{ HTTP_GET, "/admin/v1/targets", KEY_ADMIN, BODY_NONE, admin_targets_list_steps },
+	{ HTTP_GET, "/admin/v1/targets/{name}", KEY_ADMIN, BODY_NONE, admin_targets_get_steps },
+	{ HTTP_POST, "/admin/v1/targets/{name}/pause", KEY_ADMIN, BODY_JSON, admin_targets_pause_steps },
+	{ HTTP_POST, "/admin/v1/targets/{name}/resume", KEY_ADMIN, BODY_JSON, admin_targets_resume_steps },
+	{ HTTP_POST, "/admin/v1/targets/{name}/drain", KEY_ADMIN, BODY_JSON, admin_targets_drain_steps },
+	{ HTTP_POST, "/admin/v1/targets/{name}/reset", KEY_ADMIN, BODY_JSON, admin_targets_reset_steps },
+	{ HTTP_GET, "/admin/v1/cache", KEY_ADMIN, BODY_NONE, admin_cache_stats_steps },
+	{ HTTP_DELETE, "/admin/v1/cache", KEY_ADMIN, BODY_NONE, admin_cache_clear_steps },
+	{ HTTP_GET, "/admin/v1/cache/entries", KEY_ADMIN, BODY_NONE, admin_cache_list_steps },
+	{ HTTP_GET, "/admin/v1/cache/entries/{key}", KEY_ADMIN, BODY_NONE, admin_cache_get_steps },
+	{ HTTP_DELETE, "/admin/v1/cache/entries/{key}", KEY_ADMIN, BODY_NONE, admin_cache_delete_steps },
 	{ .pattern = NULL },
 };
 
@@ -37,18 +51,43 @@ static const char *const method_names[] = {
 	[HTTP_PATCH] = "PATCH",   [HTTP_DELETE] = "DELETE", [HTTP_OPTIONS] = "OPTIONS",
 };
 
+static bool is_hex_key(struct str part)
+{
+	for (size_t i = 0; i < part.n; i++)
+		if (str_find_char(STR("0123456789abcdef"), part.p[i]) < 0)
+			return false;
+	return part.n == 64;
+}
+
 static bool part_matches(struct str want, struct str part, struct route_match *m)
 {
 	if (!str_has_prefix(want, STR("{")))
 		return str_eq(want, part);
+	if (str_eq(want, STR("{key}"))) {
+		m->name = part;
+		return is_hex_key(part);
+	}
 	m->has_id = id_parse(part, str_eq(want, STR("{job}")) ? "job_" : "batch_", &m->id) == 0;
 	return m->has_id;
+}
+
+/* The pattern's front and end, and whatever is between. */
+static bool name_matches(struct str pattern, size_t at, struct str path, struct route_match *m)
+{
+	struct str front = str_sub(pattern, 0, at), end = str_sub(pattern, at + strlen("{name}"), pattern.n);
+	if (!str_has_prefix(path, front) || !str_has_suffix(path, end) || path.n <= front.n + end.n)
+		return false;
+	m->name = str_sub(path, front.n, path.n - front.n - end.n);
+	return true;
 }
 
 static bool path_matches(struct str pattern, struct str path, struct route_match *m)
 {
 	struct str want, part;
 	m->has_id = false;
+	ssize_t name = str_find(pattern, STR("{name}"));
+	if (name >= 0)
+		return name_matches(pattern, (size_t)name, path, m);
 	for (;;) {
 		bool more_wanted = str_split(&pattern, '/', &want);
 		bool more = str_split(&path, '/', &part);
@@ -89,5 +128,6 @@ void router_find(enum http_method method, struct str path, struct route_match *r
 		ret->route = r;
 		ret->id = m.id;
 		ret->has_id = m.has_id;
+		ret->name = m.name;
 	}
 }

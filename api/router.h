@@ -24,6 +24,7 @@ struct route_match {
 	const struct route *route; /* NULL: no such path, or not with this method */
 	struct id id;              /* of {job} or {batch} */
 	bool has_id;
+	struct str name; /* of {name} or {key}; borrowed from the path; p NULL: the pattern has none */
 	bool path_known;
 	char allow[64]; /* methods of this path, when path_known */
 };

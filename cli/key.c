@@ -104,7 +104,7 @@ static int create_main(int argc, char **argv)
 		{ .name = "admin",
 		  .kind = CLI_FLAG,
 		  .target = &w.is_admin,
-		  .help = "May read /metrics" },
+		  .help = "May use /metrics and /admin" },
 		{ .name = "expires",
 		  .arg = "TIME",
 		  .kind = CLI_MS,

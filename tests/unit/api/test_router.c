@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "api/admin_targets.h"
 #include "api/jobs.h"
 #include "api/router.h"
 #include "common/buf.h"
@@ -31,6 +32,8 @@ static void test_router_finds_each_of_its_routes(void **state)
 				buf_add_char(&b, '/');
 			buf_add_str(&b, str_eq(part, STR("{job}"))     ? STR("job_" HEX)
 			                : str_eq(part, STR("{batch}")) ? STR("batch_" HEX)
+			                : str_eq(part, STR("{key}"))   ? STR(HEX HEX)
+			                : str_eq(part, STR("{name}"))  ? STR("openai/gpt-4o")
 			                                               : part);
 		}
 		struct route_match m;
@@ -50,6 +53,28 @@ static void test_router_reads_the_id(void **state)
 	assert_true(m.has_id);
 	assert_true(str_eq(id_text(m.id, "job_", text), STR("job_" HEX)));
 	assert_false(find(HTTP_GET, "/v1/jobs").has_id);
+}
+
+static void assert_name(struct route_match m, const struct flow_step *steps, const char *name)
+{
+	assert_non_null(m.route);
+	assert_ptr_equal(m.route->steps, steps);
+	if (!str_eq_z(m.name, name))
+		fail_msg("%.*s, wanted %s", STR_ARG(m.name), name);
+}
+
+static void test_router_takes_names_with_slashes(void **state)
+{
+	(void)state;
+	assert_name(find(HTTP_GET, "/admin/v1/targets/a/b/c"), admin_targets_get_steps, "a/b/c");
+	assert_name(find(HTTP_POST, "/admin/v1/targets/a/b/pause"), admin_targets_pause_steps, "a/b");
+	assert_name(find(HTTP_POST, "/admin/v1/targets/a/pause/pause"), admin_targets_pause_steps, "a/pause");
+	assert_name(find(HTTP_GET, "/admin/v1/targets/a/pause"), admin_targets_get_steps, "a/pause");
+	assert_null(find(HTTP_POST, "/admin/v1/targets/pause").route);
+	assert_false(find(HTTP_GET, "/admin/v1/targets/").path_known);
+	struct route_match m = find(HTTP_PUT, "/admin/v1/targets/a/drain");
+	assert_null(m.route);
+	assert_string_equal(m.allow, "GET, HEAD, POST");
 }
 
 static void test_router_head_is_get(void **state)
@@ -90,6 +115,9 @@ static void test_router_unknown_paths(void **state)
 		"//v1/jobs",
 		"/V1/jobs",
 		"/v1/batches/job_" HEX,
+		"/admin/v1/cache/entries/" HEX,
+		"/admin/v1/cache/entries/" HEX HEX "0",
+		"/admin/v1/cache/entries/" HEX "0123456789ABCDEF0123456789abcdef",
 		"/v1/jobs/job_0123456789ABCDEF0123456789ABCDEF",
 	};
 	for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
@@ -104,6 +132,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_router_finds_each_of_its_routes),
 		cmocka_unit_test(test_router_reads_the_id),
+		cmocka_unit_test(test_router_takes_names_with_slashes),
 		cmocka_unit_test(test_router_head_is_get),
 		cmocka_unit_test(test_router_names_the_methods_of_a_path),
 		cmocka_unit_test(test_router_unknown_paths),
