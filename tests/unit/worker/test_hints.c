@@ -130,12 +130,63 @@ static void test_hints_limits_that_headers_tell(void **state)
 	}
 }
 
+#define MESSAGE(text)  "{\"error\":{\"message\":\"" text "\"}}"
+#define DETAILS(parts) "{\"error\":{\"message\":\"m\",\"details\":[" parts "]}}"
+#define RETRY(delay)   "{\"@type\":\"type.googleapis.com/google.rpc.RetryInfo\",\"retryDelay\":" delay "}"
+
+static void test_hints_in_bodies(void **state)
+{
+	static const struct {
+		const char *body;
+		int64_t ms;
+	} rows[] = {
+		{ DETAILS(RETRY("\"34.07s\"")), 34070 },
+		{ DETAILS("{\"@type\":\"type.googleapis.com/google.rpc.Help\"}," RETRY("\"0s\"")), 0 },
+		{ "[" DETAILS(RETRY("\"34.074824224s\"")) "]", 34075 },
+		{ DETAILS(RETRY("34")), -1 },
+		{ DETAILS(RETRY("\"-3s\"")), -1 },
+		{ DETAILS(RETRY("\"soon\"")), -1 },
+		{ DETAILS("1,[],null"), -1 },
+		{ "{\"error\":{\"message\":\"Please retry in 2s.\",\"details\":[" RETRY("\"1s\"") "]}}", 1000 },
+		{ MESSAGE("You exceeded your quota.\\nPlease retry in 12.3s."), 12300 },
+		{ MESSAGE("Please retry in 530.5ms."), 530 },
+		{ MESSAGE("please retry in 1m2s, or later"), 62000 },
+		{ MESSAGE("Please retry in a while"), -1 },
+		{ MESSAGE("Please retry in 12"), -1 },
+		{ MESSAGE("Please retry in "), -1 },
+		{ MESSAGE("Please retry in 99999999999999999999999999999s"), -1 },
+		{ MESSAGE("Rate limit reached. Please try again in 6m0s. Visit our site."), 360000 },
+		{ MESSAGE("Please try again in 20ms. Visit"), 20 },
+		{ MESSAGE("Please try again in 17 seconds."), 17000 },
+		{ MESSAGE("exceeded token rate limit. Please retry after 6 seconds. Contact"), 6000 },
+		{ MESSAGE("Please retry after 1 second."), 1000 },
+		{ MESSAGE("Please retry after lunch"), -1 },
+		{ "{\"error\":\"Please retry in 3s\"}", 3000 },
+		{ "{\"object\":\"error\",\"message\":\"Please retry in 3s\"}", 3000 },
+		{ "{\"error\":7}", -1 },
+		{ "[]", -1 },
+		{ "[[]]", -1 },
+		{ "\"Please retry in 3s\"", -1 },
+	};
+	(void)state;
+	assert_int_equal(retry_hint_body_ms(NULL), -1);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		json_t *body = json_loads(rows[i].body, JSON_DECODE_ANY, NULL);
+		assert_non_null(body);
+		int64_t ms = retry_hint_body_ms(body);
+		json_decref(body);
+		if (ms != rows[i].ms)
+			fail_msg("%s: %lld", rows[i].body, (long long)ms);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_hints_in_their_order),
 		cmocka_unit_test(test_hints_durations_of_resets),
 		cmocka_unit_test(test_hints_limits_that_headers_tell),
+		cmocka_unit_test(test_hints_in_bodies),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
