@@ -19,6 +19,7 @@
 
 #include "api/api_private.h"
 #include "api/auth.h"
+#include "api/door.h"
 #include "api/fair_sync.h"
 #include "api/intake.h"
 #include "api/lane_ids.h"
@@ -42,7 +43,7 @@ static bool may_take_long(const struct db_stmt *stmt)
 {
 	static const struct db_stmt *const lists[] = { &sql_api_job_list, &sql_api_job_list_up, &sql_api_batch_list, &sql_api_batch_list_up,
 		                                       &sql_api_batch_results, &sql_api_batch_cancel_some, &sql_api_batch_retry,
-		                                       &sql_api_cache_stats, &sql_api_cache_entries, &sql_api_cache_clear };
+		                                       &sql_api_cache_stats, &sql_api_cache_entries, &sql_api_cache_clear, &sql_api_door_depth };
 	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
 		if (stmt == lists[i])
 			return true;
@@ -138,6 +139,7 @@ static void stop(struct api *api)
 	timer_stop(&api->grace_timer);
 	timer_stop(&api->ready_timer);
 	waiters_drain(api->waiters);
+	door_stop(api->door);
 	intake_stop(api->intake);
 	hints_stop(api->hints);
 	fair_sync_stop(api->fair_sync);
@@ -233,6 +235,7 @@ static bool open_database(struct api *api)
 static void open_parts(struct api *api)
 {
 	api->auth = auth_new(api);
+	api->door = door_new(api);
 	api->lane_ids = lane_ids_new(api);
 	api->fairness = calloc(1, sizeof(*api->fairness));
 	assert(api->fairness);
@@ -252,6 +255,7 @@ static void close_parts(struct api *api)
 	fairness_done(api->fairness);
 	free(api->fairness);
 	lane_ids_free(api->lane_ids);
+	door_free(api->door);
 	auth_free(api->auth);
 }
 

@@ -12,6 +12,7 @@
 #include "common/netguard.h"
 
 struct auth;
+struct door;
 struct intake;
 struct lane_ids;
 struct fairness;
@@ -27,6 +28,7 @@ struct api {
 	struct http_server *server;
 	struct id id; /* of this process and boot */
 	struct auth *auth;
+	struct door *door;
 	struct intake *intake;
 	struct lane_ids *lane_ids;
 	struct fairness *fairness; /* owned */

@@ -115,6 +115,13 @@ static void entry_judge(struct auth_entry *e)
 	e->until_ms = loop_now_ms(&e->auth->api->loop) + (e->is_good ? GOOD_MS : BAD_MS);
 }
 
+static void take_name(struct auth_entry *e)
+{
+	struct str name = str_utf8_prefix(db_get_str(&e->query, 0, 3), TENANT_NAME_MAX);
+	memcpy(e->who.tenant, name.p, name.n);
+	e->who.tenant[name.n] = '\0';
+}
+
 static void on_loaded(struct op *op, int rc)
 {
 	struct auth_entry *e = container_of(op, struct auth_entry, query.op);
@@ -122,7 +129,9 @@ static void on_loaded(struct op *op, int rc)
 	e->auth->loading--;
 	if (rc == 0)
 		entry_judge(e);
-	else
+	if (rc == 0 && e->is_good)
+		take_name(e);
+	if (rc < 0)
 		e->until_ms = 0;
 	db_query_done(&e->query);
 	if (rc == 0 && !e->is_good)

@@ -14,7 +14,10 @@ struct api;
 struct auth;
 struct auth_entry;
 
+#define TENANT_NAME_MAX 200 /* bytes; of a longer name the front */
+
 struct identity {
+	char tenant[TENANT_NAME_MAX + 1];
 	int64_t tenant_id;
 	int weight; /* share in the fair queue */
 	bool is_admin;

@@ -13,7 +13,7 @@
 
 #include "api/batch_draft.h"
 #include "api/batches.h"
-#include "api/request.h"
+#include "api/request_private.h"
 #include "common/clock.h"
 #include "common/conf.h"
 
@@ -266,6 +266,25 @@ static enum flow_next refuse_all(struct request *q, const struct batch_draft *d)
 	return request_answer(q, 400);
 }
 
+/* Its first job has its place since the door. */
+static enum flow_next room_start(struct flow *f)
+{
+	struct request *q = request_of(f);
+	const struct upload *u = q->state;
+	int rc = door_more(&q->visit, u->draft.total - 1, f);
+	return rc > 0 ? FLOW_NEXT : FLOW_WAIT;
+}
+
+static enum flow_next room_done(struct flow *f, int rc)
+{
+	struct request *q = request_of(f);
+	if (rc < 0) {
+		request_refused_at_door(q, rc);
+		return request_refuse(q);
+	}
+	return FLOW_NEXT;
+}
+
 static enum flow_next write_start(struct flow *f)
 {
 	struct request *q = request_of(f);
@@ -286,6 +305,7 @@ static enum flow_next write_done(struct flow *f, int rc)
 	}
 	if (d->is_job)
 		return request_fail(q, ERR_KEY_REUSED, "this key belongs to a job");
+	q->written = d->replayed ? 0 : d->total;
 	char text[ID_TEXT_MAX];
 	struct str id = id_text(d->id, "batch_", text);
 	http_reply_header(q->http, "Location", arena_printf(&q->http->arena, "/v1/batches/" STR_FMT, STR_ARG(id)));
@@ -311,6 +331,7 @@ static enum flow_next view_done(struct flow *f, int rc)
 
 const struct flow_step batch_upload_steps[] = {
 	{ "receive", receive_start, receive_done },
+	{ "room", room_start, room_done },
 	{ "write", write_start, write_done },
 	{ "view", view_start, view_done },
 	{ .name = NULL },
@@ -318,6 +339,7 @@ const struct flow_step batch_upload_steps[] = {
 
 const struct flow_step batches_submit_steps[] = {
 	{ "read", read_start, NULL },
+	{ "room", room_start, room_done },
 	{ "write", write_start, write_done },
 	{ "view", view_start, view_done },
 	{ .name = NULL },

@@ -137,6 +137,7 @@ static enum flow_next write_done(struct flow *f, int rc)
 	if (j->is_batch)
 		return request_fail(q, ERR_KEY_REUSED, "this key belongs to a batch");
 	(void)FAULT("submit.before_answer");
+	q->written = j->replayed ? 0 : 1;
 	if (j->replayed)
 		http_reply_header(q->http, "Idempotent-Replayed", STR("true"));
 	char text[ID_TEXT_MAX];

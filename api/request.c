@@ -2,8 +2,8 @@
 /*
  * From the HTTP server's calls to the steps of a route, and from their end to the answer.
  *
- * When all is well: head → route, media type and key are judged before a byte of the body is read → the body → the
- * route's steps → request_end sends what they made. A stream of jobs starts its steps as soon as the key is known and
+ * When all is well: head → route, media type, key and the limits on submissions are judged before a byte of the body is
+ * read → the body → the route's steps → request_end sends what they made. A stream of jobs starts its steps as soon as the key is known and
  * takes the body in pieces.
  *
  * What can go wrong: every refusal is one problem+json answer, made here. A client that leaves early ends a request
@@ -13,6 +13,7 @@
 
 #include <string.h>
 
+#include "api/auth_key.h"
 #include "api/batch_upload.h"
 #include "api/request_private.h"
 #include "api/router.h"
@@ -30,6 +31,7 @@ static void send_problem(struct request *q)
 {
 	struct http_req *h = q->http;
 	struct err err = q->err;
+	door_leave(&q->visit, q->written);
 	if (err.code == ERR_UNAUTHENTICATED)
 		http_reply_header(h, "WWW-Authenticate", STR("Bearer realm=\"millrace\""));
 	buf_done(&q->out);
@@ -47,6 +49,7 @@ static void on_flow_end(struct flow *f, int result)
 	struct request *q = request_of(f);
 	struct http_req *h = q->http;
 	db_query_done(&q->query);
+	door_leave(&q->visit, q->written);
 	if (q->release)
 		q->release(q);
 	if (q->streaming) {
@@ -81,6 +84,19 @@ static void advance(struct request *q)
 	flow_start(&q->flow, "request", streams ? batch_upload_steps : q->route->steps, on_flow_end);
 }
 
+static void on_through(struct request *q, int rc)
+{
+	if (rc < 0) {
+		send_problem(q);
+		return;
+	}
+	q->known = true;
+	if (q->gone && !q->started && !q->whole)
+		refuse(q, ERR_CANCELED, "the client left");
+	else
+		advance(q);
+}
+
 static void on_known(struct request *q, int rc)
 {
 	if (rc >= 0 && q->route->key == KEY_ADMIN && !q->lookup.who.is_admin) {
@@ -94,11 +110,10 @@ static void on_known(struct request *q, int rc)
 		return;
 	}
 	q->who = q->lookup.who;
-	q->known = true;
-	if (q->gone && !q->started && !q->whole)
-		refuse(q, ERR_CANCELED, "the client left");
+	if (q->route->body == BODY_JOBS)
+		request_enter(q, on_through);
 	else
-		advance(q);
+		on_through(q, 0);
 }
 
 static void on_lookup_done(struct op *op, int rc)
@@ -118,6 +133,8 @@ static void find_key(struct request *q)
 		refuse(q, ERR_UNAUTHENTICATED, "give an API key: Authorization: Bearer mr_…");
 		return;
 	}
+	if (auth_key_is_wellformed(key))
+		q->key_prefix = auth_key_prefix(key);
 	q->lookup.op.on_done = on_lookup_done;
 	int rc = auth_start(q->api->auth, key, &q->lookup);
 	if (rc != 0)

@@ -8,6 +8,7 @@
 
 #include "api/api.h"
 #include "api/auth.h"
+#include "api/door.h"
 #include "common/flow.h"
 
 struct job_view;
@@ -20,11 +21,15 @@ struct request {
 	const struct route *route;
 	struct identity who;
 	struct auth_lookup lookup;
+	struct door_visit visit;             /* of a submission */
+	struct str key_prefix;               /* the public part of the API key; borrowed from the head */
+	int64_t written;                     /* so many jobs of it are new in the queue */
 	struct id id;                        /* of the path; zero when it names none */
 	struct str name;                     /* of the path; p NULL: it has none */
 	struct db_query query;               /* for whichever step runs */
 	struct job_view *view;               /* see jobs_view */
 	void *state;                         /* the handler's own; in the arena */
+	void (*on_through)(struct request *q, int rc); /* of request_enter */
 	void (*release)(struct request *q);  /* frees what the arena does not; may be NULL */
 	void (*on_gone)(struct request *q);  /* the client left while the steps ran; may be NULL */
 	void (*on_drain)(struct request *q); /* a streamed answer may go on; may be NULL */

@@ -172,7 +172,8 @@ bool request_cors(struct request *q)
 		return false;
 	http_reply_header(h, "Access-Control-Allow-Origin", origin);
 	http_reply_header(h, "Access-Control-Expose-Headers",
-	                  STR("ETag, Idempotent-Replayed, Location, Preference-Applied, Retry-After, x-request-id"));
+	                  STR("ETag, Idempotent-Replayed, Location, Preference-Applied, RateLimit, RateLimit-Policy, Retry-After, retry-after-ms, "
+	                      "x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-request-id"));
 	if (h->method != HTTP_OPTIONS || !http_req_header(h, "access-control-request-method").p)
 		return false;
 	http_reply_header(h, "Access-Control-Allow-Methods", STR("GET, HEAD, POST, DELETE, OPTIONS"));

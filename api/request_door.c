@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A submission at the door, and what its answer says of the limits there: RateLimit-Policy and RateLimit (IETF draft "RateLimit header fields for HTTP"),
+ * OpenAI's x-ratelimit-*, and with a 429 when to come again. Without a limit that applies there is nothing to say and nothing to wait for.
+ */
+#include "api/request_private.h"
+
+#define MINUTE_S 60
+
+static int64_t seconds_of(int64_t ms)
+{
+	return (ms + 999) / 1000;
+}
+
+/* The nearest limit, in OpenAI's words; each of them in the draft's. */
+static void tell_limits(struct request *q)
+{
+	const struct door_visit *v = &q->visit;
+	if (v->nshares == 0)
+		return;
+	const struct door_share *near = &v->shares[0];
+	struct buf policy, state;
+	buf_init(&policy, 512);
+	buf_init(&state, 512);
+	for (int i = 0; i < v->nshares; i++) {
+		const struct door_share *s = &v->shares[i];
+		buf_printf(&policy, "%s\"%s\";q=%lld;w=%d", i ? ", " : "", s->name, (long long)s->limit, MINUTE_S);
+		buf_printf(&state, "%s\"%s\";r=%lld;t=%lld", i ? ", " : "", s->name, (long long)s->left, (long long)seconds_of(s->reset_ms));
+		if (s->left < near->left)
+			near = s;
+	}
+	struct arena *a = &q->http->arena;
+	http_reply_header(q->http, "RateLimit-Policy", arena_str(a, buf_str(&policy)));
+	http_reply_header(q->http, "RateLimit", arena_str(a, buf_str(&state)));
+	http_reply_header(q->http, "x-ratelimit-limit-requests", arena_printf(a, "%lld", (long long)near->limit));
+	http_reply_header(q->http, "x-ratelimit-remaining-requests", arena_printf(a, "%lld", (long long)near->left));
+	http_reply_header(q->http, "x-ratelimit-reset-requests", arena_printf(a, "%llds", (long long)seconds_of(near->reset_ms)));
+	buf_done(&policy);
+	buf_done(&state);
+}
+
+int request_refused_at_door(struct request *q, int rc)
+{
+	const struct door_visit *v = &q->visit;
+	struct arena *a = &q->http->arena;
+	if (v->retry_ms > 0) {
+		http_reply_header(q->http, "Retry-After", arena_printf(a, "%lld", (long long)seconds_of(v->retry_ms)));
+		http_reply_header(q->http, "retry-after-ms", arena_printf(a, "%lld", (long long)v->retry_ms));
+	}
+	switch ((enum err_code) - rc) {
+	case ERR_RATE_LIMITED:
+		for (int i = 0; i < v->nshares; i++)
+			if (v->shares[i].left == 0)
+				return err_set(&q->err, ERR_RATE_LIMITED, "this %s may send %lld requests a minute", v->shares[i].name,
+				               (long long)v->shares[i].limit);
+		return err_set(&q->err, ERR_RATE_LIMITED, "%s", "the limit of requests a minute is reached");
+	case ERR_QUEUE_FULL:
+		return err_set(&q->err, ERR_QUEUE_FULL, "at most %lld jobs of this tenant may wait", (long long)v->max_depth);
+	case ERR_TOO_LARGE:
+		return err_set(&q->err, ERR_TOO_LARGE, "at most %lld jobs of this tenant may wait, so a batch has at most so many", (long long)v->max_depth);
+	default:
+		return err_set(&q->err, (enum err_code) - rc, "%s", "the limits on submissions could not be looked up");
+	}
+}
+
+static void through(struct request *q, int rc)
+{
+	if (rc >= 0 || rc == -(int)ERR_RATE_LIMITED || rc == -(int)ERR_QUEUE_FULL)
+		tell_limits(q);
+	if (rc < 0)
+		request_refused_at_door(q, rc);
+	q->on_through(q, MIN(rc, 0));
+}
+
+static void on_visited(struct op *op, int rc)
+{
+	through(container_of(container_of(op, struct door_visit, op), struct request, visit), rc);
+}
+
+void request_enter(struct request *q, void (*on_through)(struct request *q, int rc))
+{
+	struct door_visit *v = &q->visit;
+	v->tenant_id = q->who.tenant_id;
+	v->tenant = str_from(q->who.tenant);
+	v->key_prefix = q->key_prefix;
+	v->op.on_done = on_visited;
+	q->on_through = on_through;
+	if (request_key(q, &v->key) < 0) {
+		q->err = (struct err){ 0 }; /* the steps refuse it */
+		v->key = (struct str){ 0 };
+	}
+	if (q->http->body_streamed)
+		http_body_pause(q->http); /* before the visit: it may end at once, and the request with it */
+	int rc = door_enter(q->api->door, v);
+	if (rc != 0)
+		through(q, rc);
+}
