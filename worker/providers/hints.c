@@ -7,9 +7,6 @@
  */
 #include "worker/providers/hints.h"
 
-#include <stddef.h>
-#include <string.h>
-
 #include "common/clock.h"
 
 #define YEAR_MS ((int64_t)365 * 24 * 3600 * 1000)
@@ -75,54 +72,59 @@ int64_t reset_duration_ms(struct str s)
 	return sum;
 }
 
+/* Times are read against the answer's own Date: then it does not matter whose clock is wrong. */
+static int64_t now_of_answer(const struct http_header *h, size_t n, int64_t now_wall_us)
+{
+	int64_t at;
+	return clock_parse_http_date(http_find(h, n, "date"), &at) < 0 ? now_wall_us : at;
+}
+
 static int64_t retry_after(const struct http_header *h, size_t n, int64_t now_wall_us)
 {
 	struct str v = http_find(h, n, "retry-after");
 	if (!v.p)
 		return -1;
-	int64_t ms = decimal_thousandths(v), at, now;
+	int64_t ms = decimal_thousandths(v), at;
 	if (ms >= 0)
 		return clamp(ms);
 	if (clock_parse_http_date(str_trim(v), &at) < 0)
 		return -1;
-	if (clock_parse_http_date(http_find(h, n, "date"), &now) < 0)
-		now = now_wall_us;
-	return clamp(MAX(at - now, 0) / 1000);
+	return clamp(MAX(at - now_of_answer(h, n, now_wall_us), 0) / 1000);
 }
+
+/* OTHER is a hint when used up, but no limit of ours. */
+enum kind { REQUESTS, TOKENS, INPUT, OUTPUT, OTHER, KINDS };
 
 /* What is left of one kind of limit, as the headers of one provider tell it. */
 struct meter {
 	const char *limit, *remaining, *reset;
-	size_t at; /* of the three values in struct limit_headers */
+	enum kind kind;
 };
 
-#define NO_PLACE SIZE_MAX /* it is a hint when used up, but no limit of ours */
-#define OPENAI(prefix, kind, at)    { prefix "limit-" kind, prefix "remaining-" kind, prefix "reset-" kind, at }
-#define ANTHROPIC(kind, at)         { "anthropic-ratelimit-" kind "-limit", "anthropic-ratelimit-" kind "-remaining", "anthropic-ratelimit-" kind "-reset", at }
+#define OPENAI(prefix, name, kind) { prefix "limit-" name, prefix "remaining-" name, prefix "reset-" name, kind }
+#define ANTHROPIC(name, kind)      { "anthropic-ratelimit-" name "-limit", "anthropic-ratelimit-" name "-remaining", "anthropic-ratelimit-" name "-reset", kind }
 
 /* The first that says something counts. Azure spells the reset x-rate-limit-reset-tokens, too, and sends it only with a refusal. */
 static const struct meter meters[] = {
-	OPENAI("x-ratelimit-", "requests", offsetof(struct limit_headers, requests_limit)),
-	OPENAI("x-ratelimit-", "tokens", offsetof(struct limit_headers, tokens_limit)),
-	OPENAI("x-ratelimit-", "project-tokens", NO_PLACE),
-	OPENAI("x-rate-limit-", "requests", offsetof(struct limit_headers, requests_limit)),
-	OPENAI("x-rate-limit-", "tokens", offsetof(struct limit_headers, tokens_limit)),
-	OPENAI("x-ms-ratelimit-", "requests", offsetof(struct limit_headers, requests_limit)),
-	OPENAI("x-ms-ratelimit-", "tokens", offsetof(struct limit_headers, tokens_limit)),
-	ANTHROPIC("requests", offsetof(struct limit_headers, requests_limit)),
-	ANTHROPIC("tokens", offsetof(struct limit_headers, tokens_limit)),
-	ANTHROPIC("input-tokens", offsetof(struct limit_headers, input_limit)),
-	ANTHROPIC("output-tokens", offsetof(struct limit_headers, output_limit)),
+	OPENAI("x-ratelimit-", "requests", REQUESTS),
+	OPENAI("x-ratelimit-", "tokens", TOKENS),
+	OPENAI("x-ratelimit-", "project-tokens", OTHER),
+	OPENAI("x-rate-limit-", "requests", REQUESTS),
+	OPENAI("x-rate-limit-", "tokens", TOKENS),
+	OPENAI("x-ms-ratelimit-", "requests", REQUESTS),
+	OPENAI("x-ms-ratelimit-", "tokens", TOKENS),
+	ANTHROPIC("requests", REQUESTS),
+	ANTHROPIC("tokens", TOKENS),
+	ANTHROPIC("input-tokens", INPUT),
+	ANTHROPIC("output-tokens", OUTPUT),
 };
-/* limit, remaining and reset of a kind stand together, in that order */
-static_assert(offsetof(struct limit_headers, output_reset_ms) == offsetof(struct limit_headers, output_limit) + 2 * sizeof(int64_t), "three values");
 
 struct reading {
 	int64_t limit, remaining, reset_ms; /* -1: not said */
 };
 
 /* A duration, a time (RFC 3339), or seconds without a unit, as Azure writes them. */
-static int64_t reset_ms(struct str s, int64_t now_wall_us)
+static int64_t reset_ms(struct str s, int64_t now_us)
 {
 	int64_t at;
 	s = str_trim(s);
@@ -130,7 +132,7 @@ static int64_t reset_ms(struct str s, int64_t now_wall_us)
 	if (ms < 0)
 		ms = decimal_thousandths(s);
 	if (ms < 0 && clock_parse_rfc3339(s, &at) == 0)
-		ms = at > now_wall_us ? (at - now_wall_us + 999) / 1000 : 0;
+		ms = at > now_us ? (at - now_us + 999) / 1000 : 0;
 	return clamp(ms);
 }
 
@@ -148,26 +150,32 @@ static struct reading meter_read(const struct meter *m, const struct http_header
 	if (limit.p && r.limit < 0)
 		return r;
 	r.remaining = count(http_find(h, n, m->remaining), 0);
-	r.reset_ms = reset_ms(http_find(h, n, m->reset), now_wall_us);
+	r.reset_ms = reset_ms(http_find(h, n, m->reset), now_of_answer(h, n, now_wall_us));
 	return r;
+}
+
+/* The first value that was said stays. */
+static bool keep(int64_t *into, int64_t v)
+{
+	if (v >= 0 && *into < 0)
+		*into = v;
+	return v >= 0;
 }
 
 bool limit_headers_read(struct limit_headers *ret, const struct http_header *h, size_t n, int64_t now_wall_us)
 {
+	struct reading k[KINDS] = { { -1, -1, -1 }, { -1, -1, -1 }, { -1, -1, -1 }, { -1, -1, -1 }, { -1, -1, -1 } };
 	bool any = false;
-	struct limit_headers l;
-	memset(&l, 0xff, sizeof l); /* -1 everywhere */
 	for (size_t i = 0; i < ARRAY_LEN(meters); i++) {
-		struct reading r = meter_read(&meters[i], h, n, now_wall_us), before;
-		if (meters[i].at == NO_PLACE || (r.limit < 0 && r.remaining < 0 && r.reset_ms < 0))
-			continue;
-		memcpy(&before, (char *)&l + meters[i].at, sizeof before);
-		if (before.limit < 0 && before.remaining < 0 && before.reset_ms < 0)
-			memcpy((char *)&l + meters[i].at, &r, sizeof r);
-		any = true;
+		struct reading r = meter_read(&meters[i], h, n, now_wall_us), *into = &k[meters[i].kind];
+		bool said = keep(&into->limit, r.limit) | keep(&into->remaining, r.remaining) | keep(&into->reset_ms, r.reset_ms);
+		any = any || (said && meters[i].kind != OTHER);
 	}
 	if (any)
-		*ret = l;
+		*ret = (struct limit_headers){
+			k[REQUESTS].limit, k[REQUESTS].remaining, k[REQUESTS].reset_ms, k[TOKENS].limit, k[TOKENS].remaining, k[TOKENS].reset_ms,
+			k[INPUT].limit,    k[INPUT].remaining,    k[INPUT].reset_ms,    k[OUTPUT].limit, k[OUTPUT].remaining, k[OUTPUT].reset_ms,
+		};
 	return any;
 }
 

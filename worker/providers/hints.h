@@ -6,8 +6,8 @@
 #include "common/http_types.h"
 #include "common/json.h"
 
-/* Milliseconds until the provider wants to be asked again, or -1: retry-after-ms, x-ms-retry-after-ms, retry-after (seconds or a date, by the answer's
- * own Date), x-ratelimit-reset-* and anthropic-ratelimit-*-reset where nothing remains. At most a year. */
+/* Milliseconds until the provider wants to be asked again, or -1: retry-after-ms, x-ms-retry-after-ms, retry-after (seconds or a date),
+ * x-ratelimit-reset-* and anthropic-ratelimit-*-reset where nothing remains. Times count from the answer's own Date. At most a year. */
 int64_t retry_hint_ms(const struct http_header *h, size_t n, int64_t now_wall_us);
 
 /* What the body of a failure says of it, or -1: google.rpc.RetryInfo, then "Please retry in 12.3s" and its like in the message; also in a list of one. */
