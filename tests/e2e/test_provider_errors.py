@@ -95,8 +95,9 @@ def test_another_target_is_asked_when_it_may_help(stack_of):
 
 
 def test_alone_it_is_asked_again_or_waited_for_or_the_end(stack_of):
-    # Google says that a day's quota begins anew hours from now: that is the next test.
-    cases = [case for case in CASES if case != ("gemini", "quota_day")]
+    # Not here: keys and models that need a person, and Google's quota of a day, which begins anew hours from now (the next test).
+    held = ("provider_auth", "provider_billing", "provider_permission", "provider_not_found", "quota_exhausted")
+    cases = [case for case in CASES if code_of(*case) not in held]
     stack = stack_of(cases, lambda form, kind: {"error_class": kind, "fail_first": 1, "retry_after": 1})
     got, wanted = {}, {}
     for case, (job, attempts) in run(stack, cases).items():
@@ -156,7 +157,6 @@ RECORDED = {
 
 
 def test_recorded_bodies_have_their_class(stack_of):
-    stack = stack_of(RECORDED, lambda form, name: {"error_status": RECORDED[form, name][0], "error_body": RECORDED[form, name][1]})
+    stack = stack_of(RECORDED, lambda form, name: {"error_status": RECORDED[form, name][0], "error_body": RECORDED[form, name][1]}, second=True)
     ends = run(stack, RECORDED)
-    assert {case: [c for c, _ in attempts] for case, (_, attempts) in ends.items()} == {case: [row[2]] for case, row in RECORDED.items()}
-    assert {job["status"] for job, _ in ends.values()} == {"failed"}
+    assert {case: attempts[0] for case, (_, attempts) in ends.items()} == {case: (row[2], "first") for case, row in RECORDED.items()}
