@@ -35,6 +35,7 @@ struct client {
 	struct http_client *http;
 	struct str url, authorization;
 	int64_t timeout_ms;
+	bool is_admin;
 	bool reached; /* it has answered before */
 	bool interrupted;
 	bool closed;
@@ -75,7 +76,8 @@ static struct str given(const char *option, const char *variable)
 
 static int find_service(struct client *c, const struct client_cfg *cfg, struct err *err)
 {
-	struct str url = given(cfg->url, "MILLRACE_URL"), key = given(cfg->key, "MILLRACE_API_KEY"), text;
+	struct str url = given(cfg->url, "MILLRACE_URL"), text;
+	struct str key = given(cfg->key, cfg->is_admin ? "MILLRACE_ADMIN_KEY" : "MILLRACE_API_KEY");
 	_cleanup_(json_drop) json_t *ready = NULL;
 	if (file_read(READY_FILE, 1 << 20, &c->arena, &text, NULL) == 0)
 		ready = json_parse(text, NULL);
@@ -87,7 +89,7 @@ static int find_service(struct client *c, const struct client_cfg *cfg, struct e
 		               "no service is known: run `millrace up` here, or give --url or MILLRACE_URL");
 	c->url = clean_url(&c->arena, url);
 	if (key.n == 0 && ready_url.n && str_eq(c->url, clean_url(&c->arena, ready_url)))
-		key = json_str(ready, "api_key");
+		key = json_str(ready, cfg->is_admin ? "admin_key" : "api_key");
 	if (key.n)
 		c->authorization = arena_printf(&c->arena, "Bearer " STR_FMT, STR_ARG(key));
 	return 0;
@@ -123,6 +125,7 @@ int client_open(const struct client_cfg *cfg, struct client **ret, struct err *e
 		free(c);
 		return rc;
 	}
+	c->is_admin = cfg->is_admin;
 	c->timeout_ms = cfg->timeout_ms ? cfg->timeout_ms : DEFAULT_TIMEOUT_MS;
 	loop_init(&c->loop);
 	timer_init(&c->timer, &c->loop, on_timer);
@@ -149,6 +152,16 @@ bool client_is_id(const char *text)
 	size_t n = strlen(text);
 	return n > 0 && n < 128 &&
 	       strspn(text, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-") == n;
+}
+
+void client_escape(struct buf *b, const char *text)
+{
+	for (const char *p = text; *p; p++) {
+		if (strchr("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.~", *p))
+			buf_add_char(b, *p);
+		else
+			buf_printf(b, "%%%02X", (unsigned)(unsigned char)*p);
+	}
 }
 
 static void on_closed(void *arg)
@@ -408,7 +421,9 @@ int client_complain(struct client *c, const char *command, const struct client_a
 	if (code.n || id.n)
 		fprintf(stderr, " [" STR_FMT "%s" STR_FMT "]", STR_ARG(code), code.n && id.n ? ", " : "", STR_ARG(id));
 	fputc('\n', stderr);
-	if (a->status == 401)
+	if (c->is_admin && (a->status == 401 || a->status == 403))
+		fprintf(stderr, "Give an admin key with --admin-key or MILLRACE_ADMIN_KEY; `millrace key create --admin` makes one.\n");
+	else if (a->status == 401)
 		fprintf(stderr, "Give a key with --key or MILLRACE_API_KEY; `millrace key create` makes one.\n");
 	else if (a->status == 0 && a->err.code == ERR_NETWORK && !c->reached)
 		fprintf(stderr, "Is it running? `millrace up` starts one here.\n");

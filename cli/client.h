@@ -4,7 +4,8 @@
  * from the options, else the environment (MILLRACE_URL, MILLRACE_API_KEY), else .millrace/ready.json of `millrace up`
  * (in the working directory). 429 and 503 are tried again as Retry-After says, and a network failure too, when the call
  * is safe to repeat (GET, or with an idempotency key) and the time allows. The key of the ready file goes to the
- * service of the ready file only.
+ * service of the ready file only. The operators' commands send an admin key instead: --admin-key, MILLRACE_ADMIN_KEY, or
+ * the ready file's.
  */
 #ifndef MR_CLI_CLIENT_H
 #define MR_CLI_CLIENT_H
@@ -18,6 +19,7 @@ struct client_cfg {
 	const char *url;    /* NULL: as above */
 	const char *key;    /* NULL: as above */
 	int64_t timeout_ms; /* of one call with its repeats; 0: 60 s */
+	bool is_admin;      /* key is an admin key */
 };
 
 /* The rows of an option table that fill a struct client_cfg. */
@@ -36,6 +38,26 @@ struct client_cfg {
 		.name = "timeout", .arg = "TIME", .kind = CLI_MS, .target = &(cfg)->timeout_ms, .min = 1, \
 		.max = 30 * 24 * 3600 * INT64_C(1000), .help = "Give up after so long (exit status 5)"    \
 	}
+
+/* The same for a command that needs the admin key: is_admin is set by the caller. */
+#define CLIENT_ADMIN_OPTIONS(cfg)                                                                         \
+	{ .name = "url",                                                                                  \
+	  .arg = "URL",                                                                                   \
+	  .kind = CLI_STR,                                                                                \
+	  .target = &(cfg)->url,                                                                          \
+	  .help = "The service (MILLRACE_URL; else the one that `millrace up` runs)" },                   \
+	    { .name = "admin-key",                                                                        \
+	      .arg = "KEY",                                                                               \
+	      .kind = CLI_STR,                                                                            \
+	      .target = &(cfg)->key,                                                                      \
+	      .help = "An admin key (MILLRACE_ADMIN_KEY; else the one of `millrace up`)" },               \
+	{                                                                                                 \
+		.name = "timeout", .arg = "TIME", .kind = CLI_MS, .target = &(cfg)->timeout_ms, .min = 1, \
+		.max = 30 * 24 * 3600 * INT64_C(1000), .help = "Give up after so long (exit status 5)"    \
+	}
+
+/* Appends text with %XX for all but what a path or a query may hold anywhere. */
+void client_escape(struct buf *b, const char *text);
 
 /* Whether text can be an id ("job_019…"): nothing that would change a path. */
 bool client_is_id(const char *text);

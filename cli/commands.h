@@ -13,5 +13,7 @@ int submit_main(int argc, char **argv);
 int jobs_main(int argc, char **argv);
 int batch_main(int argc, char **argv);
 int watch_main(int argc, char **argv);
+int targets_main(int argc, char **argv);
+int cache_main(int argc, char **argv);
 
 #endif

@@ -23,18 +23,12 @@ struct list_wish {
 	bool json;
 };
 
-/* %XX for all but what a query may hold anywhere. */
 static void add_query(struct buf *b, const char *name, const char *value)
 {
 	if (!value)
 		return;
 	buf_printf(b, "&%s=", name);
-	for (const char *p = value; *p; p++) {
-		if (strchr("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.~", *p))
-			buf_add_char(b, *p);
-		else
-			buf_printf(b, "%%%02X", (unsigned)(unsigned char)*p);
-	}
+	client_escape(b, value);
 }
 
 static int fetch_page(struct client *c, const struct list_wish *w, int64_t want, struct str after,

@@ -38,6 +38,8 @@ static const struct command {
 	{ "batch", "Show, cancel and retry a batch, or print its results", batch_main, false },
 	{ "sample", "Run a batch of real documents through the service", sample_main, false },
 	{ "watch", "Follow a job or a batch until it ends", watch_main, false },
+	{ "targets", "Show, pause, resume, drain and reset the providers' targets", targets_main, false },
+	{ "cache", "Count and clear kept answers", cache_main, false },
 	{ "version", "Print the version", version_main, false },
 	{ "help", "Show this, or the help of a command", help_main, true },
 };

@@ -51,6 +51,8 @@ enum term_style term_status_style(struct str status)
 		{ "succeeded", TERM_GREEN }, { "completed", TERM_GREEN },  { "failed", TERM_RED },
 		{ "expired", TERM_RED },     { "canceled", TERM_YELLOW },  { "cancelled", TERM_YELLOW },
 		{ "running", TERM_BLUE },    { "in_progress", TERM_BLUE }, { "revoked", TERM_RED },
+		{ "paused", TERM_YELLOW },   { "draining", TERM_YELLOW },  { "disabled", TERM_RED },
+		{ "parked", TERM_YELLOW },   { "open", TERM_RED },         { "half-open", TERM_YELLOW },
 	};
 	for (size_t i = 0; i < ARRAY_LEN(styles); i++)
 		if (str_eq_z(status, styles[i].status))

@@ -133,7 +133,8 @@ def test_a_shown_job_lists_its_attempts(cli, service):
 
 HELPS = ["", "up", "api", "worker", "migrate", "simulator", "check-config", "docs", "key create", "key list", "key revoke", "submit",
          "jobs list", "jobs show", "jobs cancel", "jobs retry", "batch show", "batch results", "batch cancel", "batch retry",
-         "sample", "watch", "version"]
+         "sample", "watch", "targets list", "targets show", "targets pause", "targets resume", "targets drain", "targets reset", "cache stats",
+         "cache clear", "version"]
 
 
 def test_every_help_fits_eighty_columns(cli):
