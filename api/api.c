@@ -21,6 +21,7 @@
 #include "api/auth.h"
 #include "api/door.h"
 #include "api/fair_sync.h"
+#include "api/followers.h"
 #include "api/intake.h"
 #include "api/lane_ids.h"
 #include "api/hints.h"
@@ -140,6 +141,7 @@ static void stop(struct api *api)
 	timer_stop(&api->ready_timer);
 	waiters_drain(api->waiters);
 	door_stop(api->door);
+	followers_drain(api->followers);
 	intake_stop(api->intake);
 	hints_stop(api->hints);
 	fair_sync_stop(api->fair_sync);
@@ -178,6 +180,7 @@ static void on_stop_signal(void *arg, int signum)
 	api->draining = true;
 	timer_start(&api->grace_timer, (uint64_t)conf_now()->server_grace_ms);
 	waiters_drain(api->waiters);
+	followers_drain(api->followers);
 	http_server_drain(api->server, on_drained, api);
 }
 
@@ -186,21 +189,27 @@ static void on_stop_signal(void *arg, int signum)
 static void on_notice(void *arg, struct str channel, struct str payload)
 {
 	struct api *api = arg;
-	(void)channel;
 	(void)payload;
+	if (str_eq_z(channel, "millrace_chunk")) {
+		followers_hint_text(api->followers);
+		return;
+	}
 	waiters_hint(api->waiters);
+	followers_hint_done(api->followers);
 }
 
 static void on_notices_lost(void *arg)
 {
 	struct api *api = arg;
 	waiters_hint(api->waiters);
+	followers_hint_text(api->followers);
+	followers_hint_done(api->followers);
 }
 
 /* False: the URL cannot be one. */
 static bool open_database(struct api *api)
 {
-	static const char *const channels[] = { "millrace_done" };
+	static const char *const channels[] = { "millrace_done", "millrace_chunk" };
 	const struct conf *c = conf_now();
 	struct db_cfg cfg = {
 		.url = c->database_url,
@@ -243,12 +252,14 @@ static void open_parts(struct api *api)
 	api->fair_sync = fair_sync_new(api, api->fairness);
 	api->hints = hints_new(api);
 	api->waiters = waiters_new(api);
+	api->followers = followers_new(api);
 	api->intake = intake_new(api);
 }
 
 static void close_parts(struct api *api)
 {
 	intake_free(api->intake);
+	followers_free(api->followers);
 	waiters_free(api->waiters);
 	hints_free(api->hints);
 	fair_sync_free(api->fair_sync);

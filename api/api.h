@@ -17,6 +17,7 @@ struct intake;
 struct lane_ids;
 struct fairness;
 struct fair_sync;
+struct followers;
 struct hints;
 struct waiters;
 
@@ -33,6 +34,7 @@ struct api {
 	struct lane_ids *lane_ids;
 	struct fairness *fairness; /* owned */
 	struct fair_sync *fair_sync;
+	struct followers *followers;
 	struct hints *hints;
 	struct waiters *waiters;
 	struct netguard guard;       /* which webhook URLs a tenant may name */

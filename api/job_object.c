@@ -35,6 +35,11 @@ const char *job_status_name(enum job_object_status status)
 	return status_names[status];
 }
 
+const char *job_waiting_name(int reason)
+{
+	return reason >= 0 && (size_t)reason < ARRAY_LEN(waiting_for) ? waiting_for[reason] : NULL;
+}
+
 int job_status_by_name(struct str name)
 {
 	for (size_t i = 0; i < ARRAY_LEN(status_names); i++)

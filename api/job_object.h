@@ -44,6 +44,8 @@ struct job_facts {
 void job_facts_read(const struct db_query *q, int row, struct job_facts *ret);
 bool job_status_is_over(enum job_object_status status);
 const char *job_status_name(enum job_object_status status);
+/* What a waiting job waits for, by job_facts.park_reason; NULL: nothing that is known. */
+const char *job_waiting_name(int reason);
 /* -1: no such status. */
 int job_status_by_name(struct str name);
 

@@ -12,6 +12,7 @@
 #include "api/admin_cache.h"
 #include "api/admin_targets.h"
 #include "api/batches.h"
+#include "api/events.h"
 #include "api/jobs.h"
 #include "api/meta.h"
 
@@ -25,6 +26,7 @@ const struct route router_routes[] = {
 	{ HTTP_DELETE, "/v1/jobs/{job}", KEY_ANY, BODY_NONE, jobs_erase_steps },
 	{ HTTP_POST, "/v1/jobs/{job}/cancel", KEY_ANY, BODY_NONE, jobs_cancel_steps },
 	{ HTTP_POST, "/v1/jobs/{job}/retry", KEY_ANY, BODY_NONE, jobs_retry_steps },
+	{ HTTP_GET, "/v1/jobs/{job}/events", KEY_ANY, BODY_NONE, events_steps },
 	{ HTTP_GET, "/v1/jobs/{job}/attempts", KEY_ANY, BODY_NONE, jobs_attempts_steps },
 	{ HTTP_POST, "/v1/batches", KEY_ANY, BODY_JOBS, batches_submit_steps },
 	{ HTTP_GET, "/v1/batches", KEY_ANY, BODY_NONE, batches_list_steps },
