@@ -21,7 +21,8 @@
 #define ASK_MAX   5000
 #define PIECES    16 /* of one job in one look */
 #define LOOK_MS   500
-#define MARK_MS   1000
+#define MARK_MIN_MS 10   /* after a mark that did not take, doubling: the job was being claimed, say */
+#define MARK_MAX_MS 1000
 #define ARRAY_MAX ((size_t)1 << 24)
 #define COLUMNS   8
 
@@ -35,6 +36,7 @@ struct followers {
 	struct db_query look, mark;
 	struct timer timer;
 	uint64_t began_ms, next_ms, states_ms; /* the look in flight; when the next may be, and one at all states */
+	uint64_t mark_due_ms; /* of those that the last look found without a mark */
 	bool hinted_text, hinted_done, more, all_states;
 	bool draining;
 };
@@ -93,7 +95,8 @@ static void send_marks(struct followers *all)
 		struct follower *f = container_of(k, struct follower, link);
 		if (f->marked || f->mark_ms > now || bucket.n == ASK_MAX)
 			continue;
-		f->mark_ms = now + MARK_MS;
+		f->mark_ms = now + f->mark_gap_ms;
+		f->mark_gap_ms = MIN(f->mark_gap_ms * 2, (uint64_t)MARK_MAX_MS);
 		db_array_i32(&bucket, id_bucket(f->id));
 		db_array_id(&id, f->id);
 		db_array_i64(&tenant, f->tenant_id);
@@ -124,6 +127,10 @@ static void take_state(struct followers *all, struct follower *f, int row, bool 
 		.reason = db_is_null(q, row, COL_REASON) ? -1 : (int)db_get_int(q, row, COL_REASON),
 	};
 	f->marked = db_get_bool(q, row, COL_FOLLOWED);
+	if (f->marked)
+		f->mark_gap_ms = MARK_MIN_MS;
+	else
+		all->mark_due_ms = MIN(all->mark_due_ms, f->mark_ms);
 	f->running = s.status == 2 && f->marked;
 	f->look_ms = loop_now_ms(&all->api->loop) + (all->api->listener ? LOOK_MS : (uint64_t)conf_now()->events_poll_ms);
 	*ret_over = s.status > 2;
@@ -180,6 +187,7 @@ static void on_looked(struct op *op, int rc)
 	list_init(&ended);
 	all->next_ms = now + MAX(took, 1u);
 	all->more = false;
+	all->mark_due_ms = UINT64_MAX;
 	if (all->all_states)
 		all->states_ms = now + 3 * MAX(took, 1u);
 	if (rc == 0)
@@ -195,7 +203,7 @@ static void on_looked(struct op *op, int rc)
 		due = all->next_ms;
 	if (rc == 0 && all->hinted_done)
 		due = MIN(due, MAX(all->states_ms, all->next_ms));
-	arm(all, due);
+	arm(all, MIN(due, MAX(all->mark_due_ms, now + 1)));
 	for (struct link *k; (k = list_pop(&ended));)
 		op_done(&container_of(k, struct follower, link)->op, 0);
 }
@@ -295,6 +303,7 @@ void follower_start(struct followers *all, struct follower *f, struct flow *flow
 	f->asked = -1;
 	f->running = f->marked = false;
 	f->mark_ms = f->look_ms = 0;
+	f->mark_gap_ms = MARK_MIN_MS;
 	op_start(&f->op, flow, "news of a job", on_cancel);
 	list_push(&all->list, &f->link);
 	if (all->draining)

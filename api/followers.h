@@ -35,7 +35,7 @@ struct follower {
 	int asked;         /* its place in the query in flight; -1: none */
 	bool running;      /* as last seen: it runs and is marked */
 	bool marked;
-	uint64_t mark_ms, look_ms; /* when to mark, and to look at its state, at the earliest */
+	uint64_t mark_ms, mark_gap_ms, look_ms; /* when to mark, and to look at its state, at the earliest */
 };
 
 struct followers *followers_new(struct api *api);
