@@ -2,7 +2,7 @@
 /*
  * Targets are what the configuration of this process names, and what the fleet has met (table target_state): a bare model's target stands in the
  * table only. A page is one statement; a single target also has its last events. A command is one statement that changes the row and writes an event,
- * a notice to the workers, and the target as it stands then. Workers that miss the notice read the row within a second.
+ * a notice to the workers, and the target as it stands then; resume and reset also wake the jobs that wait for targets. Workers that miss the notice read the row within a second.
  *
  * What can go wrong: there is no such target (404); a reason that is no text (400, with its pointer); the database is away (503: the command is safe to
  * repeat).
@@ -16,12 +16,15 @@
 #include "api/request.h"
 #include "common/conf.h"
 #include "common/json.h"
+#include "common/nap.h"
 #include "sql_api.h"
 
 #define EVENTS_SHOWN 100
 #define PAGE_MAX     1000
 #define PAGE_USUAL   100
 #define REASON_MAX   500
+#define WAKE_ROWS    5000
+#define READ_MS      1200 /* after so long all workers have read a change, also those that got no notice, and parked what they had */
 
 /* The columns of admin_targets.sql. */
 enum {
@@ -51,6 +54,7 @@ enum {
 struct targets_state {
 	struct str after;
 	int limit;
+	struct nap nap;
 	struct str reason; /* p NULL: none given */
 };
 
@@ -418,15 +422,81 @@ static enum flow_next change_done(struct flow *f, int rc)
 	return FLOW_NEXT;
 }
 
-#define COMMAND_STEPS(verb)                             \
-	const struct flow_step admin_targets_##verb##_steps[] = { \
-		{ #verb, verb##_start, change_done },           \
-		{ "get", get_start, get_done },                 \
-		{ "events", events_start, events_done },        \
-		{ .name = NULL },                               \
-	}
+/* Jobs that wait for a breaker to be tried again, minutes ahead, would not see that it is closed. Some thousand per statement; when all workers know, so
+ * that none parks them again for what is over. */
+static enum flow_next wake(struct request *q, bool also_limited)
+{
+	request_query_init(q, &sql_api_admin_wake);
+	db_arg_bool(&q->query.args, also_limited);
+	db_arg_i32(&q->query.args, WAKE_ROWS);
+	return request_query(q);
+}
 
-COMMAND_STEPS(pause);
-COMMAND_STEPS(resume);
-COMMAND_STEPS(drain);
-COMMAND_STEPS(reset);
+static enum flow_next resume_wake_start(struct flow *f)
+{
+	return wake(request_of(f), false);
+}
+
+static enum flow_next reset_wake_start(struct flow *f)
+{
+	return wake(request_of(f), true);
+}
+
+static enum flow_next heard_start(struct flow *f)
+{
+	struct request *q = request_of(f);
+	struct targets_state *s = q->state;
+	if (!db_get_bool(&q->query, 0, 1))
+		return FLOW_NEXT;
+	nap_start(&s->nap, &q->api->loop, f, READ_MS);
+	return FLOW_WAIT;
+}
+
+static enum flow_next heard_done(struct flow *f, int rc)
+{
+	(void)f;
+	(void)rc;
+	return FLOW_NEXT;
+}
+
+enum { CHANGE, HEARD, WAKE };
+
+static enum flow_next wake_done(struct flow *f, int rc)
+{
+	struct request *q = request_of(f);
+	if (rc < 0)
+		return request_fail(q, rc, "it was done, but jobs that wait may go on waiting for a while: ask again");
+	return db_get_int(&q->query, 0, 0) == WAKE_ROWS ? flow_jump(f, WAKE) : FLOW_NEXT;
+}
+
+const struct flow_step admin_targets_pause_steps[] = {
+	{ "pause", pause_start, change_done },
+	{ "get", get_start, get_done },
+	{ "events", events_start, events_done },
+	{ .name = NULL },
+};
+
+const struct flow_step admin_targets_drain_steps[] = {
+	{ "drain", drain_start, change_done },
+	{ "get", get_start, get_done },
+	{ "events", events_start, events_done },
+	{ .name = NULL },
+};
+
+const struct flow_step admin_targets_resume_steps[] = {
+	[CHANGE] = { "resume", resume_start, change_done },
+	[HEARD] = { "heard", heard_start, heard_done },
+	[WAKE] = { "wake", resume_wake_start, wake_done },
+	{ "get", get_start, get_done },
+	{ "events", events_start, events_done },
+	{ .name = NULL },
+};
+
+const struct flow_step admin_targets_reset_steps[] = {
+	[CHANGE] = { "reset", reset_start, change_done },
+	[HEARD] = { "heard", heard_start, heard_done },
+	[WAKE] = { "wake", reset_wake_start, wake_done },
+	{ "get", get_start, get_done },
+	{ "events", events_start, events_done },
+	{ .name = NULL },
+};

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from stack import sql, wait_until
+from stack import sql
 
 NAME = "openai/gpt-4o-mini"
 
@@ -150,3 +150,25 @@ def test_two_orders_at_once_end_in_one_state(api):
     assert done == [200] * 16
     last = sql(api.db, "select kind from target_event order by id desc limit 1")[0][0]
     assert get(api)["state"] == last
+
+
+def test_resume_and_reset_wake_the_jobs_that_wait_for_targets(api):
+    def park(reason):
+        job = api.submit("x")["id"][4:]
+        api.sql("""with gone as (delete from ready where job_id = %s::uuid returning *)
+            insert into parked (pass, tenant_id, token, expires_at, run_at, bucket, lane, job_id, priority, reason)
+            select pass, tenant_id, token, expires_at, now() + interval '5 min', bucket, lane, job_id, priority, %s::int2 from gone""", job, reason)
+        return job
+
+    jobs = {reason: park(reason) for reason in (0, 1, 2, 3)}
+
+    def woken():
+        due = {str(r[0]).replace("-", "") for r in api.sql("select job_id from parked where run_at <= now()")}
+        return sorted(reason for reason, job in jobs.items() if job in due)
+
+    order(api, "pause")
+    assert woken() == []
+    order(api, "resume")
+    assert woken() == [3]
+    order(api, "reset")
+    assert woken() == [2, 3]  # not those that are scheduled, or back off
