@@ -15,5 +15,6 @@ int batch_main(int argc, char **argv);
 int watch_main(int argc, char **argv);
 int targets_main(int argc, char **argv);
 int cache_main(int argc, char **argv);
+int drill_main(int argc, char **argv);
 
 #endif

@@ -30,6 +30,7 @@ static const struct command {
 	{ "worker", "Run a worker process", worker_main, false },
 	{ "migrate", "Bring the database's schema up to date", migrate_main, false },
 	{ "simulator", "Run a simulated provider", simulator_main, false },
+	{ "drill", "Take the routes through outages, on simulated targets", drill_main, false },
 	{ "check-config", "Read a configuration and name every mistake", check_config_main, false },
 	{ "docs", "Print a reference page: settings, errors, metrics or schema", docs_main, false },
 	{ "key", "Create, list and revoke API keys", key_main, false },
