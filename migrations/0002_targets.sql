@@ -151,8 +151,6 @@ create index lease_followed on lease (worker_id) where followed;
 
 -- Which API key sent it: for limits and accounts per key. NULL in older rows.
 alter table job add column key_prefix text;
--- What of the request's wishes the worker reads apart from the body: 1 a partial answer is better than none (accept_partial).
-alter table job add column flags smallint not null default 0;
 
 -- outcome.flags also: 4 shared: an identical job's answer that was being made.
 alter table outcome add column cache_write_tokens bigint not null default 0;

@@ -13,6 +13,9 @@
 #include "common/metrics.h"
 #include "common/provider_record.h"
 #include "worker/cost.h"
+#include "worker/limiter.h"
+#include "worker/live.h"
+#include "worker/targets.h"
 #include "worker/worker.h"
 
 #define STREAM_OVERHEAD 64
@@ -132,6 +135,17 @@ static struct str failure_text(struct attempt *a, int rc)
 	return (struct str){ NULL, 0 };
 }
 
+/* How much is left, by the provider's own count. */
+static void note_headers(struct attempt *a)
+{
+	struct worker *w = a->job->worker;
+	struct limit_headers h;
+	if (a->http.status == 0 || !limit_headers_read(&h, a->http.answer_headers, a->http.answer_nheaders, clock_wall_us()))
+		return;
+	targets_headers(w->targets, targets_find(w->targets, a->target), &h);
+	limiter_headers(w->limiter, a->target, &h);
+}
+
 static void on_http_done(struct op *op, int http_rc)
 {
 	struct attempt *a = container_of(container_of(op, struct http_call, op), struct attempt, http);
@@ -142,6 +156,7 @@ static void on_http_done(struct op *op, int http_rc)
 		(void)take_piece(a, buf_str(&a->http.answer));
 	int rc = transport_rc(a, http_rc);
 	a->provider->answer_end(a->call, rc, clock_wall_us(), &a->result);
+	note_headers(a);
 	/* A limit that turns only after the job's deadline is of no use to wait for. */
 	uint64_t now = loop_now_ms(a->job->worker->loop);
 	if (a->result.class == ERR_PROVIDER_RATE_LIMIT && a->result.retry_after_ms >= 0 &&
@@ -158,6 +173,17 @@ static void on_http_done(struct op *op, int http_rc)
 	count_usage(a, rc);
 	count_metrics(a);
 	op_done(&a->op, a->canceled ? -ERR_CANCELED : 0);
+}
+
+static void on_delta(void *arg, const struct provider_delta *d)
+{
+	live_delta(arg, d);
+}
+
+static const struct assembly *so_far(void *arg)
+{
+	const struct attempt *a = arg;
+	return a->provider->so_far(a->call);
 }
 
 static void on_first_token_late(struct timer *t)
@@ -197,12 +223,12 @@ static void fill_call(struct attempt *a, uint64_t left_ms)
 }
 
 int attempt_start(struct attempt *a, struct job *j, const struct conf_target *target, const json_t *request, int number,
-                  struct flow *flow, struct err *err)
+                  int64_t max_output, struct flow *flow, struct err *err)
 {
 	struct worker *w = j->worker;
 	uint64_t now = loop_now_ms(w->loop);
 	*a = (struct attempt){
-		.job = j, .target = target, .provider = provider_find(str_from(target->record->adapter)), .ask = { target, (int)j->kind, request, 0 },
+		.job = j, .target = target, .provider = provider_find(str_from(target->record->adapter)), .ask = { target, (int)j->kind, request, max_output },
 	};
 	if (!a->provider)
 		return err_set(err, ERR_INTERNAL, "no adapter for provider " STR_FMT, STR_ARG(target->provider));
@@ -210,9 +236,9 @@ int attempt_start(struct attempt *a, struct job *j, const struct conf_target *ta
 	if (rc < 0)
 		return rc;
 	a->request_bytes = (int64_t)a->request.body.n;
-	int64_t asked = json_i64(request, "max_completion_tokens", json_i64(request, "max_tokens", 0));
+	int64_t asked = max_output > 0 ? max_output : json_i64(request, "max_completion_tokens", json_i64(request, "max_tokens", 0));
 	a->asked_output = asked > 0 ? asked : j->kind == JOB_CHAT ? COST_OUTPUT_GUESS : 0;
-	a->call = a->provider->start(&a->ask, a->request.streamed, (size_t)conf_now()->limits_result_bytes, (struct provider_sink){ 0 }, &j->arena);
+	a->call = a->provider->start(&a->ask, a->request.streamed, (size_t)conf_now()->limits_result_bytes, (struct provider_sink){ on_delta, j }, &j->arena);
 	a->ask.request = NULL; /* borrowed for the start only */
 	a->row = arena_new(&j->arena, struct attempt_row);
 	a->row->number = number;
@@ -230,6 +256,7 @@ int attempt_start(struct attempt *a, struct job *j, const struct conf_target *ta
 	}
 	if (a->request.streamed)
 		timer_start(&a->first_token, (uint64_t)pick_ms(target->timeouts.first_ms, conf_now()->timeout_first_ms));
+	live_begin(j, number, a->request.streamed ? so_far : NULL, a);
 	op_start(&a->op, flow, "the provider", cancel);
 	return 0;
 }

@@ -28,11 +28,11 @@ struct attempt {
 };
 
 /*
- * Starts call number `number` of this lease. 0: started, one completion comes. Negative: the request cannot be made for this target (err
+ * Starts call number `number` of this lease; max_output > 0: it was shortened to so many tokens. 0: started, one completion comes. Negative: the request cannot be made for this target (err
  * says why; the class is the code), nothing was sent and none comes.
  */
 int attempt_start(struct attempt *a, struct job *j, const struct conf_target *target, const json_t *request, int number,
-                  struct flow *flow, struct err *err);
+                  int64_t max_output, struct flow *flow, struct err *err);
 /* Frees what the attempt owns. Safe on a zeroed one. */
 void attempt_done(struct attempt *a);
 

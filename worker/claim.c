@@ -19,6 +19,7 @@
 #include "sql_worker.h"
 #include "worker/execution.h"
 #include "worker/job.h"
+#include "worker/lane_routes.h"
 #include "worker/lanes.h"
 #include "worker/lease.h"
 #include "worker/record.h"
@@ -45,7 +46,7 @@ struct claimer {
 
 /* Columns of claim.sql. */
 enum { C_BUCKET, C_ID, C_TOKEN, C_TENANT, C_EXPIRES, C_CLAIMED, C_PASS, C_ATTEMPTS, C_INTERRUPTIONS, C_KIND, C_FORM, C_MAX_ATTEMPTS, C_ROUTE,
-       C_BATCH, C_WEBHOOK, C_BODY, C_CREATED, C_LANE, C_PRIORITY, C_FLAGS, C_FOLLOWED, C_KEY_PREFIX, C_USER, C_METADATA };
+       C_BATCH, C_WEBHOOK, C_BODY, C_CREATED, C_LANE, C_PRIORITY, C_FOLLOWED, C_KEY_PREFIX, C_USER, C_METADATA };
 
 static void on_deadline(struct timer *t)
 {
@@ -82,7 +83,6 @@ static struct job *job_from_row(struct worker *w, const struct db_query *q, int 
 	j->webhook_url = copy_or_null(&j->arena, q, row, C_WEBHOOK);
 	j->body = copy_or_null(&j->arena, q, row, C_BODY);
 	j->created_us = db_get_time(q, row, C_CREATED);
-	j->flags = (int)db_get_int(q, row, C_FLAGS);
 	j->followed = db_get_bool(q, row, C_FOLLOWED);
 	j->key_prefix = copy_or_null(&j->arena, q, row, C_KEY_PREFIX);
 	j->user = copy_or_null(&j->arena, q, row, C_USER);
@@ -177,9 +177,11 @@ static void on_looked(struct op *op, int rc)
 	struct worker *w = c->worker;
 	uint64_t now = loop_now_ms(w->loop);
 	int rows = rc == 0 ? db_rows(&c->look) : 0;
-	for (int row = 0; row < rows; row++)
+	for (int row = 0; row < rows; row++) {
+		lane_routes_named(w->lane_routes, (int)db_get_int(&c->look, row, 0), db_get_str(&c->look, row, 4));
 		lanes_seen(w->lanes, (int)db_get_int(&c->look, row, 0), (int)db_get_int(&c->look, row, 1), db_get_int(&c->look, row, 2),
 		           db_get_int(&c->look, row, 3), now);
+	}
 	db_query_done(&c->look);
 	c->looking = false;
 	uint64_t pause = rows > 0 ? LOOK_BUSY_MS : (uint64_t)conf_now()->queue_poll_ms;
@@ -260,6 +262,29 @@ static bool should_gather(const struct claimer *c, int slots_free, uint64_t now)
 	return slots_free < enough && c->worker->jobs.n > 0 && now < c->claimed_ms + GATHER_MS;
 }
 
+/* From the best pair of which something can begin. A lane that was never heard of is looked up first: what it leads to decides how much to take. */
+static void claim_best(struct claimer *c, int slots_free, uint64_t now)
+{
+	struct worker *w = c->worker;
+	uint64_t soonest = now + (uint64_t)conf_now()->queue_poll_ms;
+	while (lanes_next(w->lanes, now, &c->pick)) {
+		int64_t wait_ms = 0;
+		if (!lane_routes_knows(w->lane_routes, c->pick.lane)) {
+			if (!c->looking)
+				send_look(c);
+			return;
+		}
+		int room = lane_routes_room(w->lane_routes, c->pick.lane, slots_free, &wait_ms);
+		if (room > 0) {
+			send_claim(c, room);
+			return;
+		}
+		lanes_close(w->lanes, c->pick.lane, now + (uint64_t)wait_ms);
+		soonest = MIN(soonest, now + (uint64_t)wait_ms);
+		timer_start(&c->timer, soonest - now);
+	}
+}
+
 static void run(struct claimer *c)
 {
 	struct worker *w = c->worker;
@@ -282,8 +307,7 @@ static void run(struct claimer *c)
 		timer_start(&c->timer, c->claimed_ms + GATHER_MS - now);
 		return;
 	}
-	if (lanes_next(w->lanes, now, &c->pick))
-		send_claim(c, (int)MIN((int64_t)slots_free, conf_now()->worker_claim));
+	claim_best(c, (int)MIN((int64_t)slots_free, conf_now()->worker_claim), now);
 }
 
 static void on_soon(struct soon *s)

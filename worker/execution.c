@@ -1,55 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What happens to a claimed job, in order. Read the table first.
+ * What happens to a claimed job, in order. Read the table at the end first.
  *
- *   load ─▶ choose ─▶ call ─▶ judge ──accept, fail──▶ end        one transaction: outcome, attempts, batch count, webhook
- *             ▲                 │
- *             │                 ├──a short wait──▶ keep ─▶ nap ─┐  the attempt is written before the next call is made
- *             └─────────────────┼───────────────────────────────┘
- *                               └──a long wait───▶ give back      parked in the database: no memory, survives restarts
+ *   load ─▶ cached ─▶ choose ─▶ admit ─▶ call ─▶ judge ──accept, fail──▶ end   one transaction: outcome, attempts, cache, batch count, webhook
+ *             │          ▲ │       │               │ │
+ *             │          │ └──none─┴──▶ rung ◀─────┘ │                        the ladder: what serves when no target can
+ *             hit        ├──a short wait──▶ keep ─▶ nap ─┐                    the attempt is written before the next call is made
+ *             ▼          └───────────────────────────────┘
+ *            end             a long wait ──▶ give back                        parked in the database: no memory, survives restarts
  *   hold: the database refused even the bare end of a job; again after a while
  *
- * Cancel, deadline, lost lease and drain all enter by execution_cancel; whatever step is waiting ends early, and `stopped` says where it goes:
- * a canceled or expired job ends as such, a drained one is given back uncounted, one whose lease is lost is forgotten.
+ * choose asks routing.c for a target; admit takes what the call needs before it is made: the fleet's probe of a half-open breaker, and the limits; both are
+ * given back by whatever ends the call. Cancel, deadline, lost lease and drain all enter by execution_cancel; whatever step is waiting ends early, and
+ * execution_stopped says where it goes: a canceled or expired job ends as such, a drained one is given back uncounted, one whose lease is lost is forgotten.
  */
-#include "worker/execution.h"
+#include "worker/execution_private.h"
 
 #include "common/clock.h"
 #include "common/log.h"
-#include "common/nap.h"
-#include "worker/attempt.h"
-#include "worker/cost.h"
-#include "worker/judge.h"
 #include "worker/lease.h"
-#include "worker/record.h"
-#include "worker/worker.h"
-
-struct execution {
-	json_t *body;                    /* owned: the whole submission; NULL while a call is out: it is parsed again for the next */
-	struct conf *conf;               /* ref'ed: routes and targets stay as they were at the start */
-	const struct conf_route *route;
-	size_t target_at;                /* the target that is tried next */
-	struct attempt attempt;
-	struct nap nap;
-	struct record_op record;
-	struct judgement judgement;
-	int failures_in_row, bad_outputs;
-	int attempts_before;             /* by earlier leases */
-	int held_step;                   /* that the database refused, to be done again after HOLD */
-};
+#include "worker/tenants.h"
 
 #define LEASE_CALLS 20
 #define HOLD_MS     1000
-#define LEASES_COUNTED 6 /* of a job that was given back: more does not lengthen its waits */
 
-enum { LOAD, CHOOSE, CALL, JUDGE, KEEP, NAP, END, GIVE_BACK, HOLD };
+/* --- where a job goes --- */
 
-static struct job *job_of(struct flow *f)
-{
-	return container_of(f, struct job, flow);
-}
-
-static enum flow_next fail_job(struct job *j, const char *code, struct str message)
+enum flow_next execution_fail_job(struct job *j, const char *code, struct str message)
 {
 	j->end.status = JOB_FAILED;
 	j->end.error_code = code;
@@ -65,8 +42,7 @@ static enum flow_next expire_job(struct job *j, struct str message)
 	return flow_jump(&j->flow, END);
 }
 
-/* Where a flow that was canceled goes. */
-static enum flow_next stopped(struct job *j)
+enum flow_next execution_stopped(struct job *j)
 {
 	int reason = j->flow.cancel_rc;
 	if (reason == -ERR_LEASE_LOST)
@@ -79,9 +55,20 @@ static enum flow_next stopped(struct job *j)
 	return flow_jump(&j->flow, END);
 }
 
+enum flow_next execution_wait(struct job *j, int64_t wait_ms, enum park_reason reason)
+{
+	struct execution *x = j->execution;
+	x->wait_ms = MAX(wait_ms, 0);
+	x->wait_reason = reason;
+	routing_forget_tries(&x->routing);
+	x->moved = false;
+	bool here = x->wait_ms <= conf_now()->retry_in_place_ms && j->number < LEASE_CALLS && reason != PARK_SHARED;
+	return flow_jump(&j->flow, here ? KEEP : GIVE_BACK);
+}
+
 /* --- load: the request and its route --- */
 
-static void drop_body(struct execution *x)
+void execution_drop_body(struct execution *x)
 {
 	json_decref(x->body);
 	x->body = NULL;
@@ -90,9 +77,57 @@ static void drop_body(struct execution *x)
 static void drop_all(void *ptr)
 {
 	struct execution *x = ptr;
-	drop_body(x);
+	execution_drop_body(x);
 	attempt_done(&x->attempt);
+	limiter_release(&x->ticket);
 	conf_unref(x->conf);
+}
+
+static bool parse_word(struct str word, const char *const *names, size_t n, size_t *ret)
+{
+	for (size_t i = 0; i < n; i++)
+		if (word.p && str_eq_z(word, names[i])) {
+			*ret = i;
+			return true;
+		}
+	return false;
+}
+
+/* What the job says of limits and of its ladder, else what its route does. */
+static void plan_manners(struct job *j)
+{
+	static const char *const on_limit[] = { [ON_LIMIT_QUEUE] = "queue", [ON_LIMIT_SHORTEN] = "shorten", [ON_LIMIT_FALLBACK] = "fallback" };
+	static const char *const rungs[] = { [RUNG_STALE_CACHE] = "stale_cache", [RUNG_SIMPLE_MODEL] = "simple_model", [RUNG_STATIC] = "static" };
+	struct execution *x = j->execution;
+	const json_t *partial = json_get(x->body, "accept_partial");
+	struct str exhausted = json_str(x->body, "on_exhausted");
+	size_t word;
+	x->on_limit = parse_word(json_str(x->body, "on_limit"), on_limit, ARRAY_LEN(on_limit), &word) ? (enum conf_on_limit)word : x->route->on_limit;
+	x->accept_partial = json_is_boolean(partial) ? json_is_true(partial) : x->route->accept_partial;
+	x->ladder = x->route->ladder;
+	x->nladder = str_eq_z(exhausted, "fail") ? 0 : x->route->nladder;
+	if (!parse_word(exhausted, rungs, ARRAY_LEN(rungs), &word))
+		return;
+	while (x->nladder > 0 && *x->ladder != (enum conf_rung)word) {
+		x->ladder++;
+		x->nladder--;
+	}
+}
+
+static void plan_sender(struct job *j)
+{
+	struct execution *x = j->execution;
+	const struct conf_tier *tier = NULL;
+	x->tenant = tenant_name(j->worker->tenants, j->tenant_id);
+	if (x->tenant.p)
+		tier = conf_tier_find(x->conf, SCOPE_TENANT, x->tenant);
+	x->tier = tier ? tier->name : (struct str){ NULL, 0 };
+	if (!j->metadata.p || x->conf->ntier_of[SCOPE_FEATURE] == 0)
+		return;
+	json_t *metadata = json_parse(j->metadata, NULL);
+	struct str feature = json_str(metadata, "feature");
+	x->feature = feature.p ? arena_str(&j->arena, feature) : feature;
+	json_decref(metadata);
 }
 
 static enum flow_next load(struct flow *f)
@@ -103,176 +138,77 @@ static enum flow_next load(struct flow *f)
 	if (loop_now_ms(j->worker->loop) >= j->deadline_ms)
 		return expire_job(j, STR("the deadline passed while the job waited"));
 	if (!j->body.p)
-		return fail_job(j, "request_erased", STR("the request was erased"));
+		return execution_fail_job(j, "request_erased", STR("the request was erased"));
 	x->body = json_parse(j->body, &err);
-	if (!json_is_object(json_get(x->body, "request")))
-		return fail_job(j, err_code_name(ERR_BAD_JSON), x->body ? STR("the stored submission has no request") : arena_str(&j->arena, str_from(err.text)));
+	const json_t *request = json_get(x->body, "request");
+	if (!json_is_object(request))
+		return execution_fail_job(j, err_code_name(ERR_BAD_JSON), x->body ? STR("the stored submission has no request") : arena_str(&j->arena, str_from(err.text)));
 	x->route = conf_route_find(x->conf, &j->arena, j->route);
 	if (!x->route || x->route->ntargets == 0)
-		return fail_job(j, err_code_name(ERR_UNKNOWN_ROUTE), arena_printf(&j->arena, "the configuration has no route or model \"" STR_FMT "\"", STR_ARG(j->route)));
+		return execution_fail_job(j, err_code_name(ERR_UNKNOWN_ROUTE), arena_printf(&j->arena, "the configuration has no route or model \"" STR_FMT "\"", STR_ARG(j->route)));
+	plan_manners(j);
+	plan_sender(j);
+	request_facts_read(&x->facts, request, j->kind == JOB_EMBEDDINGS, &j->arena);
+	x->facts.last_user = x->nladder > 0 && x->facts.last_user.p ? arena_str(&j->arena, x->facts.last_user) : (struct str){ NULL, 0 };
+	routing_start(&x->routing, x->route, j, &x->facts, x->tier);
+	execution_plan_cache(j, x->body);
 	return FLOW_NEXT;
 }
 
 /* --- choose: which target --- */
 
+/* How long it may wait for a target before the ladder serves. */
+bool execution_may_go_down(const struct job *j)
+{
+	const struct execution *x = j->execution;
+	int64_t waited_ms = (clock_wall_us() - j->created_us) / 1000;
+	return x->nladder > 0 && waited_ms >= x->route->ladder_after_ms;
+}
+
+static enum flow_next no_target_now(struct job *j)
+{
+	struct execution *x = j->execution;
+	bool limited = x->pick.reason == PARK_RATE_LIMIT && x->on_limit != ON_LIMIT_FALLBACK;
+	x->wait_ms = x->pick.wait_ms + (int64_t)worker_jitter((uint64_t)(x->pick.wait_ms / 10 + 1));
+	x->wait_reason = x->pick.reason;
+	if (x->level == LEVEL_SIMPLE_MODEL || (execution_may_go_down(j) && !limited))
+		return execution_down(j, AFTER_WAIT);
+	/* To serve from the ladder in time. */
+	if (x->nladder > 0 && !limited)
+		x->wait_ms = MIN(x->wait_ms, MAX(x->route->ladder_after_ms - (clock_wall_us() - j->created_us) / 1000, 1));
+	return execution_wait(j, x->wait_ms, x->wait_reason);
+}
+
+static enum flow_next no_target(struct job *j)
+{
+	struct execution *x = j->execution;
+	if (!j->end.error_code) {
+		j->end.error_code = err_code_name(ERR_UNSUPPORTED);
+		j->end.error_message = arena_printf(&j->arena, "no target of the route can take this request: %s", x->pick.why);
+	}
+	return execution_down(j, AFTER_FAIL);
+}
+
 static enum flow_next choose(struct flow *f)
 {
 	struct job *j = job_of(f);
+	struct execution *x = j->execution;
 	if (loop_now_ms(j->worker->loop) >= j->deadline_ms)
 		flow_cancel(f, -ERR_EXPIRED);
 	if (f->canceled)
-		return stopped(j);
+		return execution_stopped(j);
 	/* After a freeze the job may be another's: the write that goes before the next call finds out. */
 	if (j->number > 0 && !leases_are_good(j->worker->leases))
 		return flow_jump(f, KEEP);
-	j->execution->target_at %= j->execution->route->ntargets;
-	return FLOW_NEXT;
-}
-
-/* --- call --- */
-
-static enum flow_next call(struct flow *f)
-{
-	struct job *j = job_of(f);
-	struct execution *x = j->execution;
-	const struct conf_target *target = x->route->targets[x->target_at];
-	struct err err = { 0 };
-	attempt_done(&x->attempt);
-	if (!x->body)
-		x->body = json_parse(j->body, &err);
-	int rc = attempt_start(&x->attempt, j, target, json_get(x->body, "request"), j->number + 1, f, &err);
-	/* Ten thousand calls may be out: the text is kept, the tree is not. */
-	drop_body(x);
-	if (rc == 0) {
-		j->number++;
-		return FLOW_WAIT;
-	}
-	j->end.target = target->name;
-	return fail_job(j, err_code_name(rc), arena_str(&j->arena, str_from(err.text)));
-}
-
-/* The row of the call that just ended goes with the next write. */
-static void keep_row(struct job *j)
-{
-	struct attempt_row *row = j->execution->attempt.row;
-	list_push(&j->unwritten, &row->link);
-	j->end.target = row->target;
-	j->end.error_status = row->http_status;
-	j->end.usage.input += row->usage.input;
-	j->end.usage.cached_input += row->usage.cached_input;
-	j->end.usage.cache_write += row->usage.cache_write;
-	j->end.usage.output += row->usage.output;
-	j->end.usage.reasoning += row->usage.reasoning;
-	j->end.cost_nanousd = cost_add(j->end.cost_nanousd, row->cost_nanousd);
-	j->end.flags |= row->flags & FLAG_ESTIMATED;
-}
-
-static enum flow_next called(struct flow *f, int rc)
-{
-	struct job *j = job_of(f);
-	(void)rc;
-	if (f->canceled) {
-		j->execution->attempt.row->next = f->cancel_rc == -ERR_DRAINING ? STR("back to the queue: the worker is shutting down") : STR("ended");
-		keep_row(j);
-		return stopped(j);
-	}
-	return FLOW_NEXT;
-}
-
-/* --- judge --- */
-
-static void log_failure(const struct job *j, const struct attempt_row *row, const struct judgement *v)
-{
-	char id[ID_TEXT_MAX];
-	job_text(j, id);
-	log_event(LOG_INFO, "attempt_failed", v->why, LOG_Z("job", id), LOG_STR("target", row->target), LOG_Z("class", row->code),
-	          LOG_I64("status", row->http_status), LOG_I64("wait_ms", v->wait_ms), LOG_I64("attempts", j->attempts), LOG_END);
-}
-
-/*
- * A wait that went back to the queue began a new lease: what failed before counts for the length of the next wait. Calls that are free are counted
- * nowhere but by their leases.
- */
-static int earlier_failures(const struct job *j, enum err_code class)
-{
-	if (class == ERR_PROVIDER_RATE_LIMIT || class == ERR_QUOTA)
-		return (int)MIN(MAX(j->token - 1 - j->interruptions, 0), LEASES_COUNTED);
-	return j->execution->attempts_before;
-}
-
-static struct judgement ask_judge(struct job *j, enum err_code class)
-{
-	struct execution *x = j->execution;
-	const struct conf *c = conf_now();
-	const struct provider_result *r = &x->attempt.result;
-	uint64_t now = loop_now_ms(j->worker->loop);
-	struct judge_input in = {
-		.class = class,
-		.retry_after_ms = r->retry_after_ms,
-		.should_retry = r->should_retry,
-		.attempts = j->attempts + 1,
-		.max_attempts = j->max_attempts,
-		.failures_in_row = x->failures_in_row + earlier_failures(j, class),
-		.bad_outputs = x->bad_outputs,
-		.more_targets = x->target_at + 1 < x->route->ntargets,
-		.left_ms = j->deadline_ms > now ? (int64_t)(j->deadline_ms - now) : 0,
-		.random = worker_jitter(UINT64_MAX),
-	};
-	struct judge_times times = { c->retry_base_ms, c->retry_max_ms, c->retry_overload_ms, c->retry_overload_max_ms };
-	return judge(&in, &times);
-}
-
-static enum flow_next accept_answer(struct job *j)
-{
-	struct execution *x = j->execution;
-	size_t n;
-	char *text = buf_steal(&x->attempt.result.result, &n);
-	j->end.status = JOB_SUCCEEDED;
-	j->end.level = x->target_at == 0 ? LEVEL_PRIMARY : LEVEL_FALLBACK;
-	j->end.error_status = 0;
-	j->end.result = (struct str){ text, n };
-	arena_defer(&j->arena, free, text);
-	return flow_jump(&j->flow, END);
-}
-
-static enum flow_next go_on(struct job *j)
-{
-	struct execution *x = j->execution;
-	switch (x->judgement.verdict) {
-	case VERDICT_ACCEPT:
-		return accept_answer(j);
-	case VERDICT_NEXT_TARGET:
-		x->target_at++;
-		x->judgement.wait_ms = 0;
-		return flow_jump(&j->flow, KEEP);
-	case VERDICT_AGAIN:
-	case VERDICT_PARK:
-		/* After a wait the route begins anew; a lease that has seen many calls is given back, so that what they left in memory goes. */
-		if (x->judgement.wait_ms > 0)
-			x->target_at = 0;
-		if (x->judgement.wait_ms > conf_now()->retry_in_place_ms || j->number >= LEASE_CALLS)
-			return flow_jump(&j->flow, GIVE_BACK);
-		return flow_jump(&j->flow, KEEP);
-	case VERDICT_FAIL:
+	switch (routing_next(&x->routing, j, &x->facts, &x->pick)) {
+	case ROUTING_CHOSEN:
 		break;
+	case ROUTING_WAIT:
+		return no_target_now(j);
+	case ROUTING_NONE:
+		return no_target(j);
 	}
-	return fail_job(j, x->attempt.row->code, x->attempt.row->message);
-}
-
-static enum flow_next weigh(struct flow *f)
-{
-	struct job *j = job_of(f);
-	struct execution *x = j->execution;
-	enum err_code class = x->attempt.result.class;
-	x->failures_in_row += class != ERR_OK;
-	x->bad_outputs += class == ERR_BAD_OUTPUT;
-	x->judgement = ask_judge(j, class);
-	j->attempts += x->judgement.counts;
-	x->attempt.row->next = str_from(x->judgement.why);
-	if (class != ERR_OK)
-		log_failure(j, x->attempt.row, &x->judgement);
-	keep_row(j);
-	return go_on(j);
+	return FLOW_NEXT;
 }
 
 /* --- keep: write the attempt before the next one begins --- */
@@ -280,6 +216,8 @@ static enum flow_next weigh(struct flow *f)
 static enum flow_next keep(struct flow *f)
 {
 	struct job *j = job_of(f);
+	if (list_is_empty(&j->unwritten) && leases_are_good(j->worker->leases))
+		return FLOW_NEXT;
 	record_attempt(&j->execution->record, j, f);
 	return FLOW_WAIT;
 }
@@ -290,8 +228,8 @@ static enum flow_next kept(struct flow *f, int rc)
 	if (rc == -ERR_LEASE_LOST)
 		return flow_fail(f, rc);
 	if (f->canceled)
-		return stopped(j);
-	return rc < 0 ? fail_job(j, err_code_name(rc), STR("the attempt could not be recorded")) : FLOW_NEXT;
+		return execution_stopped(j);
+	return rc < 0 ? execution_fail_job(j, err_code_name(rc), STR("the attempt could not be recorded")) : FLOW_NEXT;
 }
 
 /* --- nap --- */
@@ -299,16 +237,17 @@ static enum flow_next kept(struct flow *f, int rc)
 static enum flow_next nap(struct flow *f)
 {
 	struct job *j = job_of(f);
-	if (j->execution->judgement.wait_ms <= 0)
+	struct execution *x = j->execution;
+	if (x->wait_ms <= 0)
 		return flow_jump(f, CHOOSE);
-	nap_start(&j->execution->nap, j->worker->loop, f, (uint64_t)j->execution->judgement.wait_ms);
+	nap_start(&x->nap, j->worker->loop, f, (uint64_t)x->wait_ms);
 	return FLOW_WAIT;
 }
 
 static enum flow_next nap_over(struct flow *f, int rc)
 {
 	(void)rc;
-	return f->canceled ? stopped(job_of(f)) : flow_jump(f, CHOOSE);
+	return f->canceled ? execution_stopped(job_of(f)) : flow_jump(f, CHOOSE);
 }
 
 /* --- end, give back: the lease is given up in the database --- */
@@ -316,6 +255,7 @@ static enum flow_next nap_over(struct flow *f, int rc)
 static enum flow_next end(struct flow *f)
 {
 	struct job *j = job_of(f);
+	execution_settle_cache(j);
 	record_end(&j->execution->record, j, f);
 	return FLOW_WAIT;
 }
@@ -343,7 +283,8 @@ static enum flow_next ended(struct flow *f, int rc)
 	j->end.target = (struct str){ NULL, 0 };
 	if (j->end.error_code == err_code_name(ERR_INTERNAL))
 		return hold_for(j, END, rc);
-	return fail_job(j, err_code_name(ERR_INTERNAL), STR("the outcome could not be stored"));
+	j->end.cache = NULL;
+	return execution_fail_job(j, err_code_name(ERR_INTERNAL), STR("the outcome could not be stored"));
 }
 
 static enum flow_next give_back(struct flow *f)
@@ -351,8 +292,8 @@ static enum flow_next give_back(struct flow *f)
 	struct job *j = job_of(f);
 	struct execution *x = j->execution;
 	bool drained = f->canceled && f->cancel_rc == -ERR_DRAINING;
-	enum park_reason reason = x->judgement.verdict == VERDICT_PARK ? PARK_RATE_LIMIT : PARK_RETRY;
-	record_give_back(&x->record, j, drained ? -1 : x->judgement.wait_ms, reason, false, f);
+	execution_settle_cache(j);
+	record_give_back(&x->record, j, drained ? -1 : x->wait_ms, x->wait_reason, false, f);
 	return FLOW_WAIT;
 }
 
@@ -380,15 +321,18 @@ static enum flow_next held(struct flow *f, int rc)
 }
 
 static const struct flow_step steps[] = {
-	[LOAD]      = { "load",      load,      NULL },
-	[CHOOSE]    = { "choose",    choose,    NULL },
-	[CALL]      = { "call",      call,      called },
-	[JUDGE]     = { "judge",     weigh,     NULL },
-	[KEEP]      = { "keep",      keep,      kept },
-	[NAP]       = { "nap",       nap,       nap_over },
-	[END]       = { "end",       end,       ended },
-	[GIVE_BACK] = { "give_back", give_back, given_back },
-	[HOLD]      = { "hold",      hold,      held },
+	[LOAD]      = { "load",      load,                NULL },
+	[CACHED]    = { "cached",    execution_ask_cache, execution_cache_answered },
+	[CHOOSE]    = { "choose",    choose,              NULL },
+	[ADMIT]     = { "admit",     execution_admit,     execution_admitted },
+	[CALL]      = { "call",      execution_call,      execution_called },
+	[JUDGE]     = { "judge",     execution_weigh,     NULL },
+	[KEEP]      = { "keep",      keep,                kept },
+	[NAP]       = { "nap",       nap,                 nap_over },
+	[RUNG]      = { "rung",      execution_rung,      execution_rung_done },
+	[END]       = { "end",       end,                 ended },
+	[GIVE_BACK] = { "give_back", give_back,           given_back },
+	[HOLD]      = { "hold",      hold,                held },
 	{ NULL, NULL, NULL },
 };
 

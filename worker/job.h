@@ -29,8 +29,6 @@ enum park_reason { PARK_SCHEDULED, PARK_RETRY, PARK_RATE_LIMIT, PARK_UNAVAILABLE
 
 #define FLAG_SHARED    4 /* an identical job's answer, which was being made when this one came */
 
-#define JOB_ACCEPTS_PARTIAL 1 /* job.flags */
-
 struct usage {
 	int64_t input, cached_input, cache_write; /* tokens; cached and written are parts of input */
 	int64_t output, reasoning;                /* reasoning is part of output */
@@ -91,7 +89,7 @@ struct job {
 	int attempts;            /* upstream calls that count, over all leases */
 	int interruptions, max_attempts;
 	enum job_kind kind;
-	int form, flags;
+	int form;
 	bool followed;           /* somebody follows its text: live.c writes chunks */
 	struct live_call call;   /* live.c: whose text it is */
 	struct live *live;       /* what is being written of it; NULL: nothing yet */

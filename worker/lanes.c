@@ -25,6 +25,7 @@ struct pair {
 	uint64_t settle_at_ms;
 	uint64_t head_since_ms; /* since when, about, its head waits */
 	uint64_t picked;        /* turn of the round robin */
+	uint64_t closed_until_ms;
 };
 
 struct lanes {
@@ -82,7 +83,7 @@ bool lanes_next(struct lanes *l, uint64_t now_ms, struct lane_pick *ret)
 	int64_t best_rank = 0;
 	for (size_t i = 0; i < l->n; i++) {
 		struct pair *p = &l->pairs[i];
-		if (!p->may_hold)
+		if (!p->may_hold || now_ms < p->closed_until_ms)
 			continue;
 		int64_t r = rank(p, now_ms);
 		if (!best || r < best_rank || (r == best_rank && p->picked < best->picked)) {
@@ -97,6 +98,13 @@ bool lanes_next(struct lanes *l, uint64_t now_ms, struct lane_pick *ret)
 	best->hinted = false;
 	*ret = (struct lane_pick){ .lane = best->lane, .priority = best->priority, .from_pass = best->floor };
 	return true;
+}
+
+void lanes_close(struct lanes *l, int lane, uint64_t until_ms)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (l->pairs[i].lane == lane)
+			l->pairs[i].closed_until_ms = until_ms;
 }
 
 void lanes_claimed(struct lanes *l, const struct lane_pick *pick, int wanted, int n, int64_t first_pass, uint64_t now_ms)

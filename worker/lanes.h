@@ -32,6 +32,8 @@ bool lanes_are_idle(const struct lanes *l); /* no statement in flight */
 void lanes_hint(struct lanes *l, int lane, int priority);
 /* The best pair to claim from now; false when none is known to hold anything. */
 bool lanes_next(struct lanes *l, uint64_t now_ms, struct lane_pick *ret);
+/* Nothing of the lane can begin before then: it is passed over. */
+void lanes_close(struct lanes *l, int lane, uint64_t until_ms);
 /* What a claim from it found: n jobs of the wanted ones, the first of them at first_pass. */
 void lanes_claimed(struct lanes *l, const struct lane_pick *pick, int wanted, int n, int64_t first_pass, uint64_t now_ms);
 /* One row of the look at the queue: something waits there since age_ms, first at pass. */

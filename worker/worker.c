@@ -22,6 +22,7 @@
 #include "worker/claim.h"
 #include "worker/execution.h"
 #include "worker/job.h"
+#include "worker/lane_routes.h"
 #include "worker/lanes.h"
 #include "worker/lease.h"
 #include "worker/limiter.h"
@@ -105,6 +106,7 @@ static void close_all(struct process *p)
 	limiter_free(w->limiter);
 	tenants_free(w->tenants);
 	lanes_free(w->lanes);
+	lane_routes_free(w->lane_routes);
 	recorder_free(w->recorder);
 	lives_free(w->lives);
 	targets_free(w->targets);
@@ -129,6 +131,8 @@ static bool is_idle(const struct worker *w)
 	return upkeep_is_idle(w->upkeep) && leases_are_idle(w->leases) && lanes_are_idle(w->lanes) && targets_are_idle(w->targets) &&
 	       notifier_is_idle(w->notifier) && limiter_is_idle(w->limiter) && tenants_are_idle(w->tenants) &&
 	       lives_are_idle(w->lives);
+	       notifier_is_idle(w->notifier) && limiter_is_idle(w->limiter) && tenants_are_idle(w->tenants);
+	       notifier_is_idle(w->notifier) && lane_routes_are_idle(w->lane_routes);
 }
 
 static void abort_jobs(struct process *p)
@@ -288,6 +292,7 @@ static void start_parts(struct worker *w)
 	w->lanes = lanes_new(w);
 	w->tenants = tenants_new(w);
 	w->limiter = limiter_new(w);
+	w->lane_routes = lane_routes_new(w);
 	w->claimer = claimer_new(w);
 	w->leases = leases_new(w);
 	w->webhooks = webhooks_new(w);

@@ -4,7 +4,7 @@
  * root from which everything hangs; the parts are
  *
  *   lease.c        this process's row, heartbeats, cancels, the loss of its leases
- *   lanes.c        what waits where, and from which virtual time on to claim
+ *   lanes.c        what waits where, and from which virtual time on to claim; lane_routes.c how much of it can begin
  *   claim.c        takes jobs when there are slots for them
  *   execution.c    what happens to a claimed job, step by step
  *   routing.c      which target is called; targets.c what is known of each (breaker, keys, latency); limiter.c the fleet's limits
@@ -27,6 +27,7 @@
 
 struct cache;
 struct claimer;
+struct lane_routes;
 struct lanes;
 struct leases;
 struct limiter;
@@ -52,6 +53,7 @@ struct worker {
 	struct list jobs;             /* struct job.link: all that this worker has leased */
 	struct claimer *claimer;
 	struct lanes *lanes;
+	struct lane_routes *lane_routes;
 	struct leases *leases;
 	struct notifier *notifier;
 	struct recorder *recorder;

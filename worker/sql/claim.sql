@@ -29,7 +29,7 @@ with again as materialized (
 )
 select m.bucket, m.job_id, m.token, m.tenant_id, m.expires_at, m.claimed_at, m.pass, m.attempts, m.interruptions,
 	j.kind, j.form, j.max_attempts, j.route, j.batch_id, j.webhook_url, p.body, j.created_at,
-	m.lane, m.priority, j.flags, m.followed, j.key_prefix, j.user_ref, j.metadata
+	m.lane, m.priority, m.followed, j.key_prefix, j.user_ref, j.metadata
 from mine m
 join job j on j.bucket = m.bucket and j.id = m.job_id
 left join payload p on p.bucket = m.bucket and p.job_id = m.job_id

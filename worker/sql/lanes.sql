@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Every lane and priority in which something waits, with its first pass: a loose scan of the index, one step for each.
+-- Every lane and priority in which something waits, with its first pass and the lane's name: a loose scan of the index, one step for each.
 -- Starts from the beginning, so it also finds jobs that stand before the floor.
 with recursive head as (
 	(select lane, priority, pass, enqueued_at from ready order by lane, priority, pass, job_id limit 1)
@@ -9,4 +9,4 @@ with recursive head as (
 		where (lane, priority) > (h.lane, h.priority)
 		order by lane, priority, pass, job_id limit 1) n)
 )
-select lane, priority, pass, (extract(epoch from now() - enqueued_at) * 1000)::int8 as age_ms from head
+select lane, priority, pass, (extract(epoch from now() - enqueued_at) * 1000)::int8 as age_ms, (select name from lane where id = head.lane) as name from head

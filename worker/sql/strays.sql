@@ -4,7 +4,7 @@
 -- "offset 0" keeps the look-ups by key: joined freely, the planner may read all jobs to find none.
 select l.bucket, l.job_id, l.token, l.tenant_id, l.expires_at, l.claimed_at, l.pass, l.attempts, l.interruptions,
 	j.kind, j.form, j.max_attempts, j.route, j.batch_id, j.webhook_url, p.body, j.created_at,
-	l.lane, l.priority, j.flags, l.followed, j.key_prefix, j.user_ref, j.metadata
+	l.lane, l.priority, l.followed, j.key_prefix, j.user_ref, j.metadata
 from lease l
 join lateral (select * from job where bucket = l.bucket and id = l.job_id offset 0) j on true
 left join lateral (select body from payload where bucket = l.bucket and job_id = l.job_id offset 0) p on true
