@@ -122,7 +122,7 @@ $$;
 create table cache_flight (
 	bucket    int not null,
 	key       bytea not null,
-	worker_id uuid not null,
+	job_bucket int not null,
 	job_id    uuid not null,
 	token     bigint not null,
 	until     timestamptz not null, -- taken over by another after this

@@ -21,20 +21,23 @@
 #define CACHE_FLIGHT_MS 120000 /* a flight whose worker lives is taken over after so long without an outcome */
 
 struct cache;
+struct cache_group;
 struct cache *cache_new(struct worker *w);
 void cache_free(struct cache *c); /* nothing may be asked */
 bool cache_is_idle(const struct cache *c);
-void cache_hint(struct cache *c, struct str payload); /* a notice: an entry was written or a flight ended */
+void cache_hint(struct cache *c); /* a notice (channel millrace_cache): entries were written or flights ended */
+/* Entries were written by this worker: tells the others. */
+void cache_written(struct cache *c);
 
 enum cache_answer { CACHE_HIT, CACHE_LEAD, CACHE_WAIT_OVER };
 
 struct cache_op {
 	struct op op;
-	struct link link;
-	struct timer timer;
+	struct link link;         /* in its group */
+	struct cache_group *group;
 	struct job *job;
-	uint8_t key[32];
 	uint64_t until_ms;
+	bool waited;              /* for a flight */
 	bool stale;               /* also what has passed its ttl; never leads or waits */
 	/* The answer, after completion with 0: */
 	enum cache_answer answer;
@@ -51,7 +54,7 @@ struct cache_write {
 
 /*
  * SHA-256 over the namespace (the tenant's own, or the route's), kind, route, the models of its targets, and the canonical request: members sorted, those
- * equal to their defaults, `user`, `metadata`, `stream`, `stream_options`, `store`, `service_tier`, `safety_identifier` and `prompt_cache_key` left out, numbers in one form. 0, or -ERR_INVALID.
+ * equal to their defaults, `user`, `metadata`, `stream`, `stream_options`, `store`, `service_tier`, `safety_identifier` and `prompt_cache_key` left out, whole numbers written as such. 0, or -ERR_TOO_LARGE.
  */
 int cache_key(const struct conf_route *route, int64_t tenant_id, enum job_kind kind, const json_t *request, uint8_t ret[32]);
 
