@@ -218,6 +218,7 @@ static enum flow_next keep(struct flow *f)
 	struct job *j = job_of(f);
 	if (list_is_empty(&j->unwritten) && leases_are_good(j->worker->leases))
 		return FLOW_NEXT;
+	j->execution->record = (struct record_op){ .job = j };
 	record_attempt(&j->execution->record, j, f);
 	return FLOW_WAIT;
 }
@@ -240,6 +241,7 @@ static enum flow_next nap(struct flow *f)
 	struct execution *x = j->execution;
 	if (x->wait_ms <= 0)
 		return flow_jump(f, CHOOSE);
+	x->nap = (struct nap){ .op.flow = NULL };
 	nap_start(&x->nap, j->worker->loop, f, (uint64_t)x->wait_ms);
 	return FLOW_WAIT;
 }
@@ -256,6 +258,7 @@ static enum flow_next end(struct flow *f)
 {
 	struct job *j = job_of(f);
 	execution_settle_cache(j);
+	j->execution->record = (struct record_op){ .job = j };
 	record_end(&j->execution->record, j, f);
 	return FLOW_WAIT;
 }
@@ -293,6 +296,7 @@ static enum flow_next give_back(struct flow *f)
 	struct execution *x = j->execution;
 	bool drained = f->canceled && f->cancel_rc == -ERR_DRAINING;
 	execution_settle_cache(j);
+	x->record = (struct record_op){ .job = j };
 	record_give_back(&x->record, j, drained ? -1 : x->wait_ms, x->wait_reason, false, f);
 	return FLOW_WAIT;
 }
@@ -308,6 +312,7 @@ static enum flow_next given_back(struct flow *f, int rc)
 static enum flow_next hold(struct flow *f)
 {
 	struct job *j = job_of(f);
+	j->execution->nap = (struct nap){ .op.flow = NULL };
 	nap_start(&j->execution->nap, j->worker->loop, f, HOLD_MS);
 	return FLOW_WAIT;
 }

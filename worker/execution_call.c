@@ -54,6 +54,7 @@ enum flow_next execution_admit(struct flow *f)
 	}
 	x->asking_probe = c->probe && !x->probing;
 	if (x->asking_probe) {
+		x->probe = (struct probe_op){ .target = c->live };
 		targets_probe(j->worker->targets, &x->probe, c->live, f);
 		return FLOW_WAIT;
 	}
@@ -67,6 +68,7 @@ enum flow_next execution_admit(struct flow *f)
 		.input_tokens = request_facts_tokens(&x->facts, target_millibytes(c->live)),
 		.output_tokens = expected_output(x, j),
 	};
+	x->limit = (struct limit_op){ .limiter = j->worker->limiter };
 	limiter_take(j->worker->limiter, &x->limit, &ask, &x->ticket, x->on_limit == ON_LIMIT_QUEUE ? conf_now()->retry_in_place_ms : 0, f);
 	return FLOW_WAIT;
 }

@@ -18,6 +18,7 @@
 #include "common/log.h"
 #include "common/metrics.h"
 #include "sql_worker.h"
+#include "worker/cache.h"
 #include "worker/notify.h"
 #include "worker/record_columns.h"
 #include "worker/upkeep.h"
@@ -137,7 +138,7 @@ static const char *status_name(enum job_status s)
 static void tell_others(struct flight *f, const int *rc)
 {
 	struct worker *w = f->recorder->worker;
-	bool any_batch = false, any_webhook = false, any = false;
+	bool any_batch = false, any_webhook = false, any_answer = false, any = false;
 	for (size_t i = 0; i < f->n; i++) {
 		struct job *j = f->entries[i]->job;
 		if (rc[i] < 0)
@@ -145,6 +146,7 @@ static void tell_others(struct flight *f, const int *rc)
 		any = true;
 		any_batch |= !id_is_zero(j->batch_id);
 		any_webhook |= j->webhook_url.p != NULL;
+		any_answer |= j->end.cache != NULL;
 		w->finished++;
 		metric_add(METRIC_OUTCOMES, status_name(j->end.status), 1);
 	}
@@ -152,6 +154,8 @@ static void tell_others(struct flight *f, const int *rc)
 		notify_done(w->notifier);
 	if (any_batch)
 		upkeep_fold(w->upkeep);
+	if (any_answer)
+		cache_written(w->cache);
 	if (any_webhook)
 		webhooks_wake(w->webhooks);
 }

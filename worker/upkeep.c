@@ -26,11 +26,7 @@
 #define EXPIRE_LOOK_MS 40
 #define FOLD_SOME    5000
 #define CANCEL_SOME  1000
-#define CHUNK_SOME   5000
-#define FOLD_SOON_MS 20
-#define AT_ONCE      0
-
-enum chore_id { PROMOTE, NEXT_PARKED, RESCUE, EXPIRE, FOLD, CANCELING, CANCEL_BATCH, PARTITIONS, PRUNE, CHUNK_PRUNE, TARGETS, DEPTHS, CHORES };
+enum chore_id { PROMOTE, NEXT_PARKED, RESCUE, EXPIRE, FOLD, CANCELING, CANCEL_BATCH, PARTITIONS, PRUNE, CHUNK_PRUNE, TARGETS, CACHE_PRUNE, DEPTHS, CHORES };
 
 struct chore {
 	struct upkeep *upkeep;
@@ -315,6 +311,19 @@ static int64_t took_depths(struct upkeep *u, const struct db_query *q)
 	return -1;
 }
 
+static bool put_cache_prune(struct upkeep *u, struct db_args *a)
+{
+	(void)u;
+	db_arg_i32(a, CACHE_SOME);
+	return true;
+}
+
+static int64_t took_cache_prune(struct upkeep *u, const struct db_query *q)
+{
+	(void)u;
+	return db_get_int(q, 0, 0) >= CACHE_SOME ? AT_ONCE : -1;
+}
+
 static const struct chore_kind kinds[CHORES] = {
 	[PROMOTE]      = { &sql_worker_promote, every_second, put_promote, took_promote },
 	[NEXT_PARKED]  = { &sql_worker_parked_next, every_second, put_nothing, took_next_parked },
@@ -327,6 +336,7 @@ static const struct chore_kind kinds[CHORES] = {
 	[PRUNE]        = { &sql_worker_prune, every_few_seconds, put_prune, took_nothing },
 	[CHUNK_PRUNE]  = { &sql_worker_chunk_prune, every_ten_seconds, put_chunk_prune, took_chunk_prune },
 	[TARGETS]      = { &sql_worker_target_prune, every_ten_minutes, put_nothing, took_nothing },
+	[CACHE_PRUNE]  = { &sql_worker_cache_prune, every_ten_seconds, put_cache_prune, took_cache_prune },
 	[DEPTHS]       = { &sql_worker_depths, every_ten_seconds, put_nothing, took_depths },
 };
 

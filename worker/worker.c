@@ -19,6 +19,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "worker/cache.h"
 #include "worker/claim.h"
 #include "worker/execution.h"
 #include "worker/job.h"
@@ -105,6 +106,7 @@ static void close_all(struct process *p)
 	claimer_free(w->claimer);
 	limiter_free(w->limiter);
 	tenants_free(w->tenants);
+	cache_free(w->cache);
 	lanes_free(w->lanes);
 	lane_routes_free(w->lane_routes);
 	recorder_free(w->recorder);
@@ -133,6 +135,7 @@ static bool is_idle(const struct worker *w)
 	       lives_are_idle(w->lives);
 	       notifier_is_idle(w->notifier) && limiter_is_idle(w->limiter) && tenants_are_idle(w->tenants);
 	       notifier_is_idle(w->notifier) && lane_routes_are_idle(w->lane_routes);
+	       notifier_is_idle(w->notifier) && lane_routes_are_idle(w->lane_routes) && cache_is_idle(w->cache);
 }
 
 static void abort_jobs(struct process *p)
@@ -216,6 +219,8 @@ static void on_notice(void *arg, struct str channel, struct str payload)
 		on_ready_notice(w, payload);
 	else if (str_eq_z(channel, "millrace_targets"))
 		targets_hint(w->targets);
+	else if (str_eq_z(channel, "millrace_cache"))
+		cache_hint(w->cache);
 	else
 		leases_look_for_cancels(w->leases);
 }
@@ -267,7 +272,7 @@ static void start_database(struct worker *w)
 	bool direct = c->database_listen_url[0] != '\0';
 	if (!c->queue_notify || (c->database_pooler && !direct))
 		return;
-	static const char *const channels[] = { "millrace_ready", "millrace_cancel", "millrace_targets" };
+	static const char *const channels[] = { "millrace_ready", "millrace_cancel", "millrace_targets", "millrace_cache" };
 	struct db_cfg listen_cfg = cfg;
 	listen_cfg.url = direct ? c->database_listen_url : c->database_url;
 	listen_cfg.pooler = false;
@@ -293,6 +298,7 @@ static void start_parts(struct worker *w)
 	w->tenants = tenants_new(w);
 	w->limiter = limiter_new(w);
 	w->lane_routes = lane_routes_new(w);
+	w->cache = cache_new(w);
 	w->claimer = claimer_new(w);
 	w->leases = leases_new(w);
 	w->webhooks = webhooks_new(w);

@@ -27,6 +27,7 @@ __all__ = ["Answer", "Api", "Http", "PgHandle", "Simulator", "Stack", "Worker", 
 # Short times, so that recovery is seen soon; a test that is about a default overrides it.
 QUICK = {
     "server": {"listen": "127.0.0.1:0", "grace": "5s"},
+    "breaker": {"open": "100ms", "open_max": "500ms"},
     "queue": {"poll": "50ms", "lease": "3s", "heartbeat": "500ms", "rescue": "500ms"},
     "worker": {"grace": "5s"},
     "retry": {"base": "50ms", "max": "1s", "overload_base": "100ms", "overload_max": "1s"},
