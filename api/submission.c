@@ -8,18 +8,21 @@
 #include "api/submission.h"
 
 #include "common/clock.h"
+#include "common/request_facts.h"
 
 #define METADATA_PAIRS 16
 #define METADATA_KEY   64
 #define METADATA_VALUE 512
 #define USER_MAX       256
 #define ROUTE_MAX      256
+#define CACHE_TTL_MAX_S (30 * 24 * 3600)
 
 struct reader {
 	struct arena *a;
 	const struct submission_rules *rules;
 	struct submission *s;
 	json_t *request;
+	const struct conf_route *route;
 	const char *pointer; /* of the field being read */
 	struct err *err;
 };
@@ -228,17 +231,64 @@ static int read_webhook(struct reader *r, json_t *v)
 	return submission_read_webhook(r->a, r->rules->guard, r->pointer, v, &r->s->webhook_url, r->err);
 }
 
-/* {"mode": "off"} is what happens anyway. */
+static int read_choice(struct reader *r, json_t *v, const char *const *words, size_t n, const char *wanted)
+{
+	if (!json_is_string(v))
+		return wrong_type(r, "a string", v);
+	for (size_t i = 0; i < n; i++)
+		if (str_eq_z(json_str_of(v), words[i]))
+			return 0;
+	return err_set_at(r->err, ERR_OUT_OF_RANGE, r->pointer, "wanted %s", wanted);
+}
+
+static int read_cache_mode(struct reader *r, json_t *v)
+{
+	static const char *const modes[] = { "off", "exact" };
+	if (str_eq(json_str_of(v), STR("semantic")))
+		return err_set_at(r->err, ERR_UNSUPPORTED, r->pointer, "this release has no semantic cache");
+	return read_choice(r, v, modes, ARRAY_LEN(modes), "off or exact");
+}
+
+/* {"mode": "exact", "ttl": 3600} */
 static int read_cache(struct reader *r, json_t *v)
 {
+	const char *key, *base = r->pointer;
+	json_t *value;
+	int ttl, rc = 0;
 	if (json_is_null(v))
 		return 0;
 	if (!json_is_object(v))
 		return wrong_type(r, "an object", v);
-	if (json_object_size(v) == 1 && str_eq(json_str(v, "mode"), STR("off")))
-		return 0;
-	return err_set_at(r->err, ERR_UNSUPPORTED, r->pointer,
-	                  "this release has no cache: only {\"mode\": \"off\"} is taken");
+	json_object_foreach(v, key, value)
+	{
+		r->pointer = submission_pointer(r->a, base, str_from(key));
+		if (str_eq_z(STR("mode"), key))
+			rc = read_cache_mode(r, value);
+		else if (str_eq_z(STR("ttl"), key))
+			rc = read_number(r, value, 1, CACHE_TTL_MAX_S, &ttl);
+		else
+			rc = err_set_at(r->err, ERR_UNKNOWN_FIELD, r->pointer, "there is no such field");
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int read_on_limit(struct reader *r, json_t *v)
+{
+	static const char *const words[] = { "queue", "shorten", "fallback" };
+	return json_is_null(v) ? 0 : read_choice(r, v, words, ARRAY_LEN(words), "queue, shorten or fallback");
+}
+
+static int read_on_exhausted(struct reader *r, json_t *v)
+{
+	static const char *const words[] = { "fail", "stale_cache", "simple_model", "static" };
+	return json_is_null(v) ? 0 : read_choice(r, v, words, ARRAY_LEN(words), "fail, stale_cache, simple_model or static");
+}
+
+static int read_accept_partial(struct reader *r, json_t *v)
+{
+	return json_is_null(v) || json_is_boolean(v) ? 0 : wrong_type(r, "true or false", v);
 }
 
 static int read_unsupported(struct reader *r, json_t *v)
@@ -262,8 +312,9 @@ static const struct field fields[] = {
 	{ "cache", read_cache },
 	{ "prompt", read_unsupported },
 	{ "variables", read_unsupported },
-	{ "on_limit", read_unsupported },
-	{ "on_exhausted", read_unsupported },
+	{ "on_limit", read_on_limit },
+	{ "on_exhausted", read_on_exhausted },
+	{ "accept_partial", read_accept_partial },
 };
 
 static int read_field(struct reader *r, const char *base, const char *name, json_t *v)
@@ -285,7 +336,8 @@ static int find_route(struct reader *r, const char *base)
 	bool is_given = s->route.p != NULL;
 	if (!is_given)
 		s->route = STR("default");
-	if (!conf_route_find(conf, r->a, s->route))
+	r->route = conf_route_find(conf, r->a, s->route);
+	if (!r->route)
 		return is_given
 		           ? err_set_at(r->err, ERR_UNKNOWN_ROUTE, pointer, "there is no route or model %.*s",
 		                        (int)MIN(s->route.n, (size_t)100), s->route.p)
@@ -298,6 +350,37 @@ static int find_route(struct reader *r, const char *base)
 		if (str_eq(conf->targets[i].name, s->route))
 			s->lane = s->route;
 	return 0;
+}
+
+static uint32_t choice_lacks(const struct conf_choice *choice, uint32_t needs, uint32_t least)
+{
+	for (size_t i = 0; i < choice->ntargets; i++) {
+		uint32_t lacks = needs & ~choice->targets[i]->can;
+		if (!least || (lacks && __builtin_popcount(lacks) < __builtin_popcount(least)) || !lacks)
+			least = lacks;
+		if (!least)
+			return 0;
+	}
+	return least;
+}
+
+/* Nothing is dropped silently: what no target of the route can take is refused here, by its name and place. */
+static int check_route_can(struct reader *r, const char *request)
+{
+	struct request_facts f;
+	request_facts_read(&f, r->request, r->s->kind == SUBMISSION_EMBEDDINGS, r->a);
+	uint32_t lacks = UINT32_MAX;
+	for (size_t i = 0; lacks && i < r->route->nrules; i++)
+		lacks = choice_lacks(&r->route->rules[i].use, f.needs, lacks);
+	if (lacks)
+		lacks = choice_lacks(&r->route->main, f.needs, lacks);
+	if (!lacks)
+		return 0;
+	uint32_t bit = lacks & -lacks;
+	const char *at = f.pointers[__builtin_ctz(bit)];
+	return err_set_at(r->err, ERR_UNSUPPORTED, arena_printf(r->a, "%s%s", request, at ? at : "").p,
+	                  "no target of route %.*s takes %s", (int)MIN(r->s->route.n, (size_t)100), r->s->route.p,
+	                  request_need_name(bit));
 }
 
 /* What can only be judged when all fields are known. */
@@ -313,8 +396,9 @@ static int check_whole(struct reader *r, const char *base)
 	if (s->expires_at_us && s->expires_at_us <= s->run_at_us)
 		return err_set_at(r->err, ERR_OUT_OF_RANGE, submission_pointer(r->a, base, STR("expires_at")),
 		                  "the job would expire before it may run");
-	return submission_check_request(r->a, s->kind, r->request, submission_pointer(r->a, base, STR("request")),
-	                                r->err);
+	const char *request = submission_pointer(r->a, base, STR("request"));
+	rc = submission_check_request(r->a, s->kind, r->request, request, r->err);
+	return rc < 0 ? rc : check_route_can(r, request);
 }
 
 int submission_read_value(struct arena *a, const struct submission_rules *rules, json_t *v, const char *base,

@@ -37,7 +37,7 @@ static int read_conf(void **state)
 	assert_int_equal(
 	    file_write(path, 0600,
 	               STR("{\"targets\":{\"fast\":{\"provider\":\"openai\",\"model\":\"m\",\"base_url\":\"http://"
-	                   "127.0.0.1:1/v1\"}},"
+	                   "127.0.0.1:1/v1\"},\"claude\":{\"provider\":\"anthropic\",\"model\":\"c\"}},"
 	                   "\"routes\":{\"default\":{\"targets\":[\"fast\"]}},"
 	                   "\"models\":{\"*\":{\"provider\":\"openai\",\"base_url\":\"http://127.0.0.1:1/v1\"}}}"),
 	               NULL),
@@ -192,12 +192,20 @@ static const struct {
 	{ "{" ROUTE REQUEST ",\"webhook\":{\"url\":\"https://example.com\",\"x\":1}}", ERR_UNKNOWN_FIELD,
 	  "/webhook/x" },
 	{ "{" ROUTE REQUEST ",\"webhook\":{\"url\":\"http://127.0.0.1/\"}}", ERR_ADDRESS_REFUSED, "/webhook/url" },
-	{ "{" ROUTE REQUEST ",\"cache\":{\"mode\":\"exact\"}}", ERR_UNSUPPORTED, "/cache" },
-	{ "{" ROUTE REQUEST ",\"cache\":{\"mode\":\"off\",\"ttl\":1}}", ERR_UNSUPPORTED, "/cache" },
+	{ "{" ROUTE REQUEST ",\"cache\":{\"mode\":\"semantic\"}}", ERR_UNSUPPORTED, "/cache/mode" },
+	{ "{" ROUTE REQUEST ",\"cache\":{\"mode\":\"often\"}}", ERR_OUT_OF_RANGE, "/cache/mode" },
+	{ "{" ROUTE REQUEST ",\"cache\":{\"mode\":\"exact\",\"ttl\":0}}", ERR_OUT_OF_RANGE, "/cache/ttl" },
+	{ "{" ROUTE REQUEST ",\"cache\":{\"age\":1}}", ERR_UNKNOWN_FIELD, "/cache/age" },
+	{ "{" ROUTE REQUEST ",\"cache\":\"exact\"}", ERR_WRONG_TYPE, "/cache" },
+	{ "{" ROUTE REQUEST ",\"accept_partial\":1}", ERR_WRONG_TYPE, "/accept_partial" },
 	{ "{" ROUTE REQUEST ",\"prompt\":\"x@1\"}", ERR_UNSUPPORTED, "/prompt" },
 	{ "{" ROUTE REQUEST ",\"variables\":{}}", ERR_UNSUPPORTED, "/variables" },
-	{ "{" ROUTE REQUEST ",\"on_limit\":\"queue\"}", ERR_UNSUPPORTED, "/on_limit" },
-	{ "{" ROUTE REQUEST ",\"on_exhausted\":\"static\"}", ERR_UNSUPPORTED, "/on_exhausted" },
+	{ "{" ROUTE REQUEST ",\"on_limit\":\"drop\"}", ERR_OUT_OF_RANGE, "/on_limit" },
+	{ "{" ROUTE REQUEST ",\"on_exhausted\":7}", ERR_WRONG_TYPE, "/on_exhausted" },
+	{ "{" ROUTE REQUEST ",\"on_exhausted\":\"wait\"}", ERR_OUT_OF_RANGE, "/on_exhausted" },
+	{ "{\"route\":\"claude\",\"request\":{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_audio\",\"input_audio\":{\"data\":\"\",\"format\":\"wav\"}}]}]}}",
+	  ERR_UNSUPPORTED, "/request/messages/0/content/0" },
+	{ "{\"route\":\"claude\",\"request\":{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"n\":2}}", ERR_UNSUPPORTED, "/request/n" },
 	{ "{" ROUTE "\"kind\":\"poem\"," REQUEST "}", ERR_OUT_OF_RANGE, "/kind" },
 	{ "{" ROUTE "\"kind\":\"embeddings\"," REQUEST "}", ERR_MISSING_FIELD, "/request/input" },
 	{ "{" ROUTE "\"request\":{\"input\":\"x\"},\"kind\":\"embeddings\"}", ERR_OK, "" },
@@ -280,7 +288,7 @@ static void test_submission_survives_damaged_bodies(void **state)
 	(void)state;
 	static const char full[] =
 	    "{" ROUTE REQUEST ",\"priority\":2,\"metadata\":{\"a\":\"ü\"},\"run_at\":\"2026-06-01T01:00:00+01:00\","
-	    "\"cache\":{\"mode\":\"off\"},\"webhook\":{\"url\":\"https://example.com/hook\"},\"user\":\"al\"}";
+	    "\"cache\":{\"mode\":\"exact\",\"ttl\":60},\"on_limit\":\"shorten\",\"on_exhausted\":\"static\",\"accept_partial\":true,\"webhook\":{\"url\":\"https://example.com/hook\"},\"user\":\"al\"}";
 	static const char bytes[] = "\0\"\\{}[],:0-x\xff\xc3";
 	const size_t n = sizeof(full) - 1;
 	for (size_t at = 0; at < n; at++) {
