@@ -26,6 +26,7 @@
 struct auth_entry {
 	struct link link; /* in auth.entries, oldest first */
 	struct auth *auth;
+	char prefix[AUTH_KEY_PREFIX_LEN + 1];
 	uint8_t hash[SHA256_LEN]; /* of the whole key; the name in auth.by_hash */
 	struct list waiting;      /* of auth_lookup */
 	struct db_query query;
@@ -112,6 +113,7 @@ static void entry_judge(struct auth_entry *e)
 		e->who = (struct identity){ .tenant_id = db_get_int(q, 0, 1),
 			                    .is_admin = db_get_bool(q, 0, 2),
 			                    .weight = (int)db_get_int(q, 0, 4) };
+	memcpy(e->who.key_prefix, e->prefix, sizeof(e->prefix));
 	e->until_ms = loop_now_ms(&e->auth->api->loop) + (e->is_good ? GOOD_MS : BAD_MS);
 }
 
@@ -152,6 +154,8 @@ static void on_loaded(struct op *op, int rc)
 
 static int entry_load(struct auth_entry *e, struct str prefix)
 {
+	assert(prefix.n == AUTH_KEY_PREFIX_LEN);
+	memcpy(e->prefix, prefix.p, prefix.n);
 	if (e->auth->loading >= LOOKUPS_MAX)
 		return -(int)ERR_OVERLOADED;
 	db_query_init(&e->query, &sql_api_key_get);

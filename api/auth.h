@@ -7,6 +7,7 @@
 #ifndef MR_API_AUTH_H
 #define MR_API_AUTH_H
 
+#include "api/auth_key.h"
 #include "common/flow.h"
 #include "common/str.h"
 
@@ -21,6 +22,7 @@ struct identity {
 	int64_t tenant_id;
 	int weight; /* share in the fair queue */
 	bool is_admin;
+	char key_prefix[AUTH_KEY_PREFIX_LEN + 1]; /* the public part of the key, NUL-terminated */
 };
 
 struct auth_lookup {

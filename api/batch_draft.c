@@ -44,9 +44,11 @@ static struct batch_draft *draft_of(struct flow *f)
 	return container_of(f, struct batch_draft, flow);
 }
 
-void batch_draft_init(struct batch_draft *d, struct api *api, int64_t tenant_id, int weight)
+void batch_draft_init(struct batch_draft *d, struct api *api, const struct identity *who)
 {
-	*d = (struct batch_draft){ .api = api, .tenant_id = tenant_id, .weight = weight };
+	*d = (struct batch_draft){
+		.api = api, .tenant_id = who->tenant_id, .weight = who->weight, .key_prefix = str_from(who->key_prefix)
+	};
 	list_init(&d->lines);
 	buf_init(&d->errors, (size_t)1 << 20);
 }
@@ -269,6 +271,7 @@ static void build_chunk(struct batch_draft *d)
 		db_array_done(&columns[i]);
 	}
 	db_arg_i64(a, conf_now()->job_expires_ms);
+	db_arg_text_or_null(a, d->key_prefix);
 }
 
 static enum flow_next build_start(struct flow *f)

@@ -7,6 +7,7 @@
 #ifndef MR_API_BATCH_DRAFT_H
 #define MR_API_BATCH_DRAFT_H
 
+#include "api/auth.h"
 #include "api/submission.h"
 #include "common/crypto.h"
 #include "common/db.h"
@@ -23,6 +24,7 @@ struct batch_draft {
 	struct api *api;
 	int64_t tenant_id;
 	int weight;
+	struct str key_prefix; /* borrowed */
 	struct str key; /* p NULL: none; borrowed */
 	uint8_t fingerprint[SHA256_LEN];
 	struct str webhook_url; /* p NULL: none; borrowed */
@@ -49,7 +51,8 @@ struct batch_draft {
 	size_t npairs;
 };
 
-void batch_draft_init(struct batch_draft *d, struct api *api, int64_t tenant_id, int weight);
+/* who is borrowed until batch_draft_done. */
+void batch_draft_init(struct batch_draft *d, struct api *api, const struct identity *who);
 void batch_draft_done(struct batch_draft *d); /* safe on a zeroed one; no commit may be under way */
 /* Takes in one job; 0, -ERR_TOO_LARGE (too many jobs), -ERR_OVERLOADED (no memory left for drafts). The texts are
  * copied. */

@@ -42,7 +42,7 @@ static struct upload *upload_new(struct request *q)
 	q->state = u;
 	q->release = release;
 	buf_init(&u->line, (size_t)conf_now()->limits_body_bytes);
-	batch_draft_init(&u->draft, q->api, q->who.tenant_id, q->who.weight);
+	batch_draft_init(&u->draft, q->api, &q->who);
 	return u;
 }
 

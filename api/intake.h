@@ -20,6 +20,7 @@ struct intake_job {
 	int64_t tenant_id;
 	int lane;
 	int64_t pass, counted_from;
+	struct str key_prefix; /* of the API key; p NULL: none */
 	struct str key; /* p NULL: none */
 	uint8_t fingerprint[32];
 	/* Set at the completion with 0. */

@@ -81,6 +81,7 @@ static enum flow_next write_start(struct flow *f)
 	struct submit *s = q->state;
 	struct intake_job *j = &s->intake;
 	fair_sync_touch(q->api->fair_sync);
+	j->key_prefix = str_from(q->who.key_prefix);
 	j->pass = fairness_pass(q->api->fairness, q->who.tenant_id, q->who.weight, j->lane, s->submission.priority,
 	                        loop_now_ms(&q->api->loop), &j->counted_from);
 	int rc = intake_start(q->api->intake, j, f);

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Some jobs of a batch that this transaction opened (see batch_accept). All share the batch's bucket.
 -- $1 bucket $2 batch id $3 tenant; columns: $4 id $5 index $6 kind $7 priority $8 lane $9 route $10 user $11 metadata $12 run_at
--- $13 expires_at $14 webhook URL $15 body $16 pass $17 counted from $18 max_attempts; $19 default deadline in ms.
+-- $13 expires_at $14 webhook URL $15 body $16 pass $17 counted from $18 max_attempts; $19 default deadline in ms $20 prefix of the API key.
 -- Returns how many were written.
 with input as materialized (
 	select *, coalesce(n.given_expires_at, greatest(now(), coalesce(n.run_at, now())) + $19::int8 * interval '1 millisecond') as expires_at
@@ -10,8 +10,8 @@ with input as materialized (
 		as n(id, batch_index, kind, priority, lane, route, user_ref, metadata, run_at, given_expires_at, webhook_url, body, pass, counted_from, max_attempts)
 	where exists (select 1 from batch b where b.bucket = $1::int4 and b.id = $2::uuid)
 ), jobs as (
-	insert into job (bucket, id, tenant_id, run_at, expires_at, batch_id, batch_index, lane, kind, priority, max_attempts, route, user_ref, metadata, webhook_url)
-	select $1::int4, id, $3::int8, run_at, expires_at, $2::uuid, batch_index, lane, kind, priority, max_attempts, route, user_ref, metadata, webhook_url
+	insert into job (bucket, id, tenant_id, run_at, expires_at, batch_id, batch_index, lane, kind, priority, max_attempts, route, user_ref, metadata, webhook_url, key_prefix)
+	select $1::int4, id, $3::int8, run_at, expires_at, $2::uuid, batch_index, lane, kind, priority, max_attempts, route, user_ref, metadata, webhook_url, $20::text
 	from input
 	on conflict (bucket, id) do nothing
 	returning id
