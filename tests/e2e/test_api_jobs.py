@@ -57,7 +57,7 @@ def test_mistakes_are_problems_that_name_the_field(door):
     problem(http.post("/v1/jobs", {}), 400, "missing_field", "/request")
     problem(http.post("/v1/jobs", {"route": "default", "request": MESSAGE, "x": 1}), 400, "unknown_field", "/x")
     problem(http.post("/v1/jobs", {"route": "no such", "request": MESSAGE}), 400, "unknown_route", "/route")
-    problem(http.post("/v1/jobs", door.body(cache={"mode": "exact"})), 422, "unsupported", "/cache")
+    problem(http.post("/v1/jobs", door.body(cache={"mode": "semantic"})), 422, "unsupported", "/cache/mode")
     problem(http.post("/v1/jobs", door.body(webhook={"url": "http://10.0.0.1/"})), 400, "address_refused", "/webhook/url")
     problem(http.post("/v1/jobs", b"a=b", headers={"Content-Type": "text/plain"}), 415, "unsupported_media_type")
     problem(http.get("/v1/nothing"), 404, "not_found")

@@ -109,6 +109,9 @@ def test_a_context_that_is_too_small_goes_to_the_larger_model(routed):
                    {"small": {"error_status": 400, "error_body": error}})
     job = end_of(stack)
     assert served(job) == ("fallback", "big") and job["attempts"] == 2
+
+
+def test_a_context_that_is_known_to_be_too_small_is_not_asked(routed):
     known = routed({"small": {"context_tokens": 1000}, "big": {"context_tokens": 100000}}, {"default": {"targets": ["small", "big"]}})
     assert served(end_of(known, "word " * 4000)) == ("fallback", "big")
     assert served(end_of(known)) == ("primary", "small")
