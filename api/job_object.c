@@ -13,6 +13,7 @@
 
 #define FLAG_USAGE_ESTIMATED 1
 #define FLAG_PARTIAL_ANSWER  2
+#define FLAG_SHARED_ANSWER   4
 
 static const char *const status_names[] = {
 	[STATUS_SCHEDULED] = "scheduled", [STATUS_QUEUED] = "queued", [STATUS_RUNNING] = "running",
@@ -22,7 +23,7 @@ static const char *const status_names[] = {
 static const char *const level_names[] = {
 	"primary", "fallback", "cache", "semantic_cache", "stale_cache", "simple_model", "static",
 };
-static const char *const waiting_for[] = { "run_at", "retry", "rate_limit", "target_unavailable" };
+static const char *const waiting_for[] = { "run_at", "retry", "rate_limit", "target_unavailable", "identical_job" };
 
 bool job_status_is_over(enum job_object_status status)
 {
@@ -93,6 +94,8 @@ enum column {
 	COL_RESULT,
 	COL_VERSION,
 	COL_DEADLINE,
+	COL_CACHE_WRITE,
+	COL_REASONING,
 };
 
 void job_facts_read(const struct db_query *q, int row, struct job_facts *ret)
@@ -122,6 +125,8 @@ void job_facts_read(const struct db_query *q, int row, struct job_facts *ret)
 		.input_tokens = db_get_int(q, row, COL_INPUT),
 		.cached_input_tokens = db_get_int(q, row, COL_CACHED),
 		.output_tokens = db_get_int(q, row, COL_OUTPUT),
+		.cache_write_tokens = db_get_int(q, row, COL_CACHE_WRITE),
+		.reasoning_tokens = db_get_int(q, row, COL_REASONING),
 		.cost_nanousd = db_is_null(q, row, COL_COST) ? -1 : db_get_int(q, row, COL_COST),
 		.status = (enum job_object_status)status,
 		.batch_index = db_is_null(q, row, COL_INDEX) ? -1 : (int)db_get_int(q, row, COL_INDEX),
@@ -211,7 +216,7 @@ static void write_served_by(struct buf *b, const struct job_facts *j)
 	bool cached = level >= 2 && level <= 4;
 	buf_printf(b, ",\"served_by\":{\"level\":\"%s\",\"target\":", level_names[level]);
 	job_object_text(b, j->target);
-	buf_printf(b, ",\"cached\":%s}", cached ? "true" : "false");
+	buf_printf(b, ",\"cached\":%s,\"shared\":%s}", cached ? "true" : "false", j->flags & FLAG_SHARED_ANSWER ? "true" : "false");
 }
 
 /* What kind of failure: the provider's, ours, or a decision. */
@@ -276,8 +281,10 @@ static void write_usage(struct buf *b, const struct job_facts *j)
 {
 	buf_printf(
 	    b,
-	    ",\"usage\":{\"input_tokens\":%lld,\"cached_input_tokens\":%lld,\"output_tokens\":%lld,\"estimated\":%s}",
-	    (long long)j->input_tokens, (long long)j->cached_input_tokens, (long long)j->output_tokens,
+	    ",\"usage\":{\"input_tokens\":%lld,\"cached_input_tokens\":%lld,\"cache_write_tokens\":%lld,\"output_tokens\":%lld,"
+	    "\"reasoning_tokens\":%lld,\"estimated\":%s}",
+	    (long long)j->input_tokens, (long long)j->cached_input_tokens, (long long)j->cache_write_tokens,
+	    (long long)j->output_tokens, (long long)j->reasoning_tokens,
 	    j->flags & FLAG_USAGE_ESTIMATED ? "true" : "false");
 	buf_add_z(b, ",\"cost\":{\"usd\":");
 	if (j->cost_nanousd >= 0)

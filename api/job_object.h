@@ -25,16 +25,16 @@ struct job_facts {
 	struct str route, metadata, user, webhook_url; /* p NULL: none */
 	struct str target, error_code, error_message, result;
 	int64_t created_us, run_at_us, expires_us, started_us, finished_us; /* 0: not */
-	int64_t parked_until_us;                                            /* 0: not parked */
+	int64_t parked_until_us; /* or until its lane is expected to open; 0: neither */
 	int64_t pass, version;
-	int64_t input_tokens, cached_input_tokens, output_tokens;
+	int64_t input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens;
 	int64_t cost_nanousd; /* -1: unknown */
 	int64_t start_us;     /* estimated; 0: unknown */
 	enum job_object_status status;
 	int batch_index; /* -1: none */
 	int kind, priority, attempts, interruptions, max_attempts, level, error_status, flags;
 	int lane;        /* 0: it is not in the queue */
-	int park_reason; /* -1: not parked */
+	int park_reason; /* as parked.reason; of a queued one: why its lane is closed; -1: neither */
 	int ahead;       /* -1: unknown or too many to count */
 	bool cancel_requested;
 };

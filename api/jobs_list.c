@@ -239,10 +239,11 @@ static void write_attempt(struct buf *b, const struct db_query *q, int row)
 	write_text(b, "message", q, row, 8);
 	write_text(b, "next", q, row, 9);
 	buf_printf(b,
-	           ",\"partial\":%s,\"usage\":{\"input_tokens\":%lld,\"cached_input_tokens\":%lld,\"output_tokens\":%"
-	           "lld,\"estimated\":%s}",
+	           ",\"partial\":%s,\"usage\":{\"input_tokens\":%lld,\"cached_input_tokens\":%lld,\"cache_write_tokens\":%lld,"
+	           "\"output_tokens\":%lld,\"reasoning_tokens\":%lld,\"estimated\":%s}",
 	           flags & 2 ? "true" : "false", (long long)db_get_int(q, row, 11), (long long)db_get_int(q, row, 12),
-	           (long long)db_get_int(q, row, 13), flags & 1 ? "true" : "false");
+	           (long long)db_get_int(q, row, 18), (long long)db_get_int(q, row, 13), (long long)db_get_int(q, row, 19),
+	           flags & 1 ? "true" : "false");
 	buf_add_z(b, ",\"cost\":{");
 	write_usd(b, "usd", q, row, 14);
 	buf_add_z(b, "},\"price_per_million\":{");
@@ -251,7 +252,11 @@ static void write_attempt(struct buf *b, const struct db_query *q, int row)
 	write_usd(b, "cached_input", q, row, 16);
 	buf_add_char(b, ',');
 	write_usd(b, "output", q, row, 17);
-	buf_add_z(b, "}}");
+	buf_add_char(b, ',');
+	write_usd(b, "cache_write", q, row, 20);
+	buf_add_z(b, "},\"choice\":");
+	buf_add_str(b, db_is_null(q, row, 21) ? STR("null") : db_get_str(q, row, 21));
+	buf_add_char(b, '}');
 }
 
 static enum flow_next attempts_done(struct flow *flow, int rc)

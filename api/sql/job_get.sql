@@ -5,16 +5,17 @@ select j.id, j.kind, j.route, j.batch_id, j.batch_index, j.priority, j.metadata,
 	case when l.job_id is not null then 2 when r.job_id is not null then 1
 		when p.job_id is not null then case when p.reason = 0 then 0 else 1 end
 		else coalesce(o.status, 1) end::int2 as status,
-	r.lane, r.pass, p.run_at as parked_until, p.reason, l.claimed_at, coalesce(l.cancel_requested, false) as cancel_requested,
+	r.lane, r.pass, coalesce(p.run_at, w.until) as parked_until, coalesce(p.reason, w.reason) as reason, l.claimed_at, coalesce(l.cancel_requested, false) as cancel_requested,
 	coalesce(l.attempts, r.attempts, p.attempts, o.attempts, 0)::int2 as attempts,
 	coalesce(l.interruptions, r.interruptions, p.interruptions, o.interruptions, 0)::int2 as interruptions,
 	o.token, o.started_at, o.finished_at, o.level, o.target, o.error_code, o.error_message, o.error_status, o.input_tokens,
 	o.cached_input_tokens, o.output_tokens, o.cost_nanousd, o.flags, s.body as result, coalesce(l.token, r.token, p.token, o.token, 0) as version,
-	coalesce(r.expires_at, p.expires_at, l.expires_at, j.expires_at) as deadline
+	coalesce(r.expires_at, p.expires_at, l.expires_at, j.expires_at) as deadline, o.cache_write_tokens, o.reasoning_tokens
 from job j
 left join ready r on r.bucket = j.bucket and r.job_id = j.id
 left join parked p on p.bucket = j.bucket and p.job_id = j.id
 left join lease l on l.bucket = j.bucket and l.job_id = j.id
+left join lane_wait w on w.lane = r.lane and w.at > now() - interval '5 seconds'
 left join lateral (
 	select * from outcome o where o.bucket = j.bucket and o.job_id = j.id
 		and r.job_id is null and p.job_id is null and l.job_id is null
