@@ -42,7 +42,7 @@ class FakeService:
             "id": job["id"], "object": "job", "status": status, "route": job["spec"].get("route"), "batch_id": job["batch"],
             "metadata": job["spec"].get("metadata", {}), "created_at": stamp(job["at"]), "started_at": stamp(job["at"]),
             "finished_at": stamp(job["at"] + self.seconds) if ended else None, "attempts": 1,
-            "served_by": {"level": "primary", "target": "fake/model", "cached": False},
+            "served_by": {"level": "primary", "target": "fake/model", "cached": False, "shared": False},
             "result": {"choices": [{"message": {"role": "assistant", "content": "echo: " + text}}]} if done else None,
             "error": {"code": "transient", "message": "it broke", "type": "t", "retryable": True} if status == "failed" else None,
             "usage": {"input_tokens": 12, "cached_input_tokens": 0, "output_tokens": 3}, "cost": {"usd": "0.000342"},

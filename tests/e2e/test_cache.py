@@ -42,8 +42,8 @@ def test_a_hit_is_marked_and_costs_nothing(make_stack):
     stack = make_stack(config=CACHED)
     first = stack.wait_for(stack.submit(chat())["id"])
     again = stack.wait_for(stack.submit(chat(user="somebody else", stream=False, temperature=1.0, n=1))["id"])
-    assert first["served_by"] == {"level": "primary", "target": "sim", "cached": False}
-    assert again["served_by"] == {"level": "cache", "target": "sim", "cached": True} and again["attempts"] == 0
+    assert first["served_by"] == {"level": "primary", "target": "sim", "cached": False, "shared": False}
+    assert again["served_by"] == {"level": "cache", "target": "sim", "cached": True, "shared": False} and again["attempts"] == 0
     assert again["result"] == first["result"] and again["cost"]["usd"] == "0.000000000"[:len(again["cost"]["usd"])]
     assert upstream(stack) == 1
     wait_until(lambda: stack.sql("select hits from cache_entry") == [(1,)], 15, "the hit being counted")

@@ -28,7 +28,7 @@ def calls(stack, tag):
 def test_an_answer_is_kept_with_usage_cost_and_its_attempt(stack):
     job = end_of(stack, stack.submit("tag:one hello"))
     assert job["status"] == "succeeded" and job["attempts"] == 1 and job["error"] is None
-    assert job["served_by"] == {"level": "primary", "target": "sim", "cached": False}
+    assert job["served_by"] == {"level": "primary", "target": "sim", "cached": False, "shared": False}
     used = job["usage"]
     assert used["input_tokens"] > 0 and used["output_tokens"] > 0 and used["estimated"] is False
     # 0.15 and 0.60 dollars per million: 150 and 600 nano-dollars a token.
@@ -179,7 +179,7 @@ def test_the_next_target_serves_when_the_first_cannot(two_targets):
     stack = two_targets()
     script(stack, **{"m-first": {"error_status": 503}, "m-second": {"answer": "from the second"}})
     job = end_of(stack, stack.submit())
-    assert job["served_by"] == {"level": "fallback", "target": "second", "cached": False}
+    assert job["served_by"] == {"level": "fallback", "target": "second", "cached": False, "shared": False}
     assert [r["target"] for r in attempts(stack, job)] == ["first", "second"] and job["attempts"] == 2
     script(stack, **{"m-first": {"error_status": 429, "retry_after": 60}})
     job = end_of(stack, stack.submit())
