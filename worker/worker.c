@@ -132,10 +132,7 @@ static bool is_idle(const struct worker *w)
 {
 	return upkeep_is_idle(w->upkeep) && leases_are_idle(w->leases) && lanes_are_idle(w->lanes) && targets_are_idle(w->targets) &&
 	       notifier_is_idle(w->notifier) && limiter_is_idle(w->limiter) && tenants_are_idle(w->tenants) &&
-	       lives_are_idle(w->lives);
-	       notifier_is_idle(w->notifier) && limiter_is_idle(w->limiter) && tenants_are_idle(w->tenants);
-	       notifier_is_idle(w->notifier) && lane_routes_are_idle(w->lane_routes);
-	       notifier_is_idle(w->notifier) && lane_routes_are_idle(w->lane_routes) && cache_is_idle(w->cache);
+	       lives_are_idle(w->lives) && lane_routes_are_idle(w->lane_routes) && cache_is_idle(w->cache);
 }
 
 static void abort_jobs(struct process *p)

@@ -181,12 +181,14 @@ def test_the_next_target_serves_when_the_first_cannot(two_targets):
     job = end_of(stack, stack.submit())
     assert job["served_by"] == {"level": "fallback", "target": "second", "cached": False, "shared": False}
     assert [r["target"] for r in attempts(stack, job)] == ["first", "second"] and job["attempts"] == 2
+    script(stack, **{"m-first": {"error_status": 400}})
+    job = end_of(stack, stack.submit())
+    assert job["status"] == "failed" and job["attempts"] == 1, "the same request would fail elsewhere, too"
     script(stack, **{"m-first": {"error_status": 429, "retry_after": 60}})
     job = end_of(stack, stack.submit())
     assert job["served_by"]["target"] == "second" and job["attempts"] == 1, "a rate limit is no attempt"
     script(stack, **{"m-first": {"error_status": 400}})
-    job = end_of(stack, stack.submit())
-    assert job["status"] == "failed" and job["attempts"] == 1, "the same request would fail elsewhere, too"
+    assert end_of(stack, stack.submit())["served_by"]["target"] == "second", "the first is parked: it is not even asked"
 
 
 def test_a_late_first_token_is_given_up_and_counted(two_targets):

@@ -6,6 +6,8 @@ import hashlib
 
 import pytest
 
+from stack import wait_until
+
 CLAUDE = "anthropic.claude-3-5-sonnet-20240620-v1:0"
 KEYS = {"region": "us-east-1", "access_key": "AKIDEXAMPLE", "secret_key": "wJalrXUtnFEMI/K7MDENG", "session_token": "tok/en+="}
 
@@ -88,8 +90,7 @@ def test_tools_go_there_and_back(bedrock):
 
 
 FAILURES = {
-    "context_window": "context_window_exceeded", "content_filter": "content_filter", "bad_request": "bad_request", "auth": "provider_auth",
-    "billing": "provider_billing", "permission": "provider_permission", "not_found": "provider_not_found", "too_large": "provider_too_large",
+    "context_window": "context_window_exceeded", "content_filter": "content_filter", "bad_request": "bad_request", "permission": "provider_permission", "not_found": "provider_not_found", "too_large": "provider_too_large",
     "server_error": "transient", "overloaded": "transient", "timeout": "transient",
 }
 
@@ -99,6 +100,16 @@ def test_each_exception_has_its_class(bedrock):
         script(bedrock, {"error_class": kind})
         job = end_of(bedrock, bedrock.submit(route="stream"))
         assert job["status"] == "failed" and job["error"]["code"] == code, (kind, job)
+
+
+@pytest.mark.parametrize("kind,code", [("auth", "provider_auth"), ("billing", "provider_billing")])
+def test_a_key_that_is_refused_stops_and_its_jobs_wait(bedrock, kind, code):
+    script(bedrock, {"error_class": kind})
+    job = bedrock.submit(route="stream")
+    wait_until(lambda: bedrock.sql("select code from attempt") == [(code,)], 10, "the refused call")
+    wait_until(lambda: bedrock.get(job["id"])["queue"] and bedrock.get(job["id"])["queue"]["waiting_for"] == "target_unavailable", 10, "the job's wait")
+    assert bedrock.sql("select disabled_why from target_state where disabled_at is not null")[0][0].startswith(code)
+    assert bedrock.sql("select count(*) > 0 from target_event where kind = 'disabled'") == [(True,)]
 
 
 def test_a_stream_that_breaks_is_no_success(bedrock):
