@@ -44,7 +44,7 @@ BROKEN = {
     "answers 404": ({"error_status": 404}, "provider_not_found", 1, ""),
     "answers 500": ({"error_status": 500}, "transient", 3, ""),
     "answers 502 with HTML": ({"error_status": 502, "error_body": "html"}, "transient", 3, ""),
-    "answers 503": ({"error_status": 503}, "transient", 3, ""),
+    "answers 503": ({"error_status": 503}, "provider_overloaded", 3, ""),
     "answers 529": ({"error_status": 529}, "provider_overloaded", 3, ""),
     "redirects": ({"error_status": 302, "error_body": "empty"}, "bad_request", 1, ""),
 }
@@ -115,7 +115,7 @@ def test_after_failures_comes_the_answer(stack):
     assert job["result"]["choices"][0]["message"]["content"] == "at last"
     tried = attempts(stack, job["id"])
     assert [(a["number"], a["http_status"], a["code"]) for a in tried] == [
-        (1, 500, "transient"), (2, 503, "transient"), (3, 502, "transient"), (4, 200, "ok")]
+        (1, 500, "transient"), (2, 503, "provider_overloaded"), (3, 502, "transient"), (4, 200, "ok")]
     assert all(a["next"] == "backs off" for a in tried[:3])
 
 

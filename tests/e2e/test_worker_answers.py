@@ -126,7 +126,7 @@ def test_a_failure_that_passes_costs_an_attempt_and_no_more(stack):
     job = end_of(stack, stack.submit("tag:t hi", route="once"))
     assert job["status"] == "succeeded" and job["attempts"] == 3
     rows = attempts(stack, job)
-    assert [r["code"] for r in rows] == ["transient", "transient", "ok"]
+    assert [r["code"] for r in rows] == ["provider_overloaded", "provider_overloaded", "ok"]
     assert len(calls(stack, "t")) == 3
     assert len({r["number"] for r in rows}) == 3 or len({r["token"] for r in rows}) > 1
 
@@ -137,7 +137,7 @@ def test_a_long_wait_parks_the_job_and_it_comes_back(make_stack):
     job = end_of(stack, stack.submit(route="m"))
     assert job["status"] == "succeeded" and job["attempts"] == 3
     assert stack.sql("select token, number, code from attempt order by token") == [
-        (1, 1, "transient"), (2, 1, "transient"), (3, 1, "ok")]
+        (1, 1, "provider_overloaded"), (2, 1, "provider_overloaded"), (3, 1, "ok")]
     assert stack.sql("select attempts, token from outcome") == [(3, 3)]
 
 

@@ -214,7 +214,7 @@ def test_a_lost_answer_of_the_database_changes_nothing(make_stack, statement):
     script(stack, **{"sim-extract": {"answer": "ok", "fail_first": 1, "error_status": 503}})
     done = stack.wait_for(stack.submit("tag:lost hi")["id"])
     assert done["attempts"] == 2 and done["interruptions"] == 0
-    assert stack.sql("select code from attempt order by started_at") == [("transient",), ("ok",)]
+    assert stack.sql("select code from attempt order by started_at") == [("provider_overloaded",), ("ok",)]
     assert len(calls(stack, "lost")) == 2
     each_ended_once(stack, 1)
 
