@@ -35,14 +35,15 @@ int drill_twin_find(struct str model);
 
 /* --- drill_scenario.c: the outages --- */
 
+enum drill_hit { DRILL_NONE, DRILL_FIRST, DRILL_ALL }; /* no target, the first of each route, every one */
+
 struct drill_scenario {
 	const char *name, *summary;
-	int64_t targets;      /* DRILL_NONE, DRILL_FIRST or DRILL_ALL: whose twins fail */
-	const char *fault[2]; /* members of a simulator rule, without braces: at the begin, and from the middle on; NULL: none */
-	bool fleet;           /* a worker is killed, another one is frozen */
-	bool opens;           /* the breakers of those targets must open */
+	enum drill_hit targets; /* whose twins fail */
+	const char *fault[2];   /* members of a simulator rule, without braces: at the begin, and from the middle on; NULL: none */
+	bool fleet;             /* a worker is killed, another one is frozen */
+	bool opens;             /* the breakers of those targets must open */
 };
-enum { DRILL_NONE, DRILL_FIRST, DRILL_ALL };
 extern const struct drill_scenario drill_calm;
 extern const struct drill_scenario drill_scenarios[];
 extern const size_t drill_scenarios_n;
@@ -85,14 +86,13 @@ struct drill_event {
 	int64_t at_ms;
 };
 
-/* What a target was used at most within a minute, and when its route worked again. */
+/* The most that a target's twin was used within any minute, and at once. */
 struct drill_window {
 	int64_t requests, tokens, input_tokens, output_tokens, in_flight;
 };
 
 struct drill_run {
 	const struct drill_scenario *scenario;
-	const char *tag;
 	struct drill_job *jobs;
 	size_t njobs, accepted;
 	int64_t fault_on_ms, fault_off_ms; /* wall clock; 0: never */

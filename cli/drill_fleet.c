@@ -93,10 +93,11 @@ static void start_process(struct drill_process *p, const struct drill_fleet *f, 
 
 static void signal_process(struct drill_process *p, int signum)
 {
+	if (p->pid <= 0)
+		return;
 	if (p->frozen && signum != SIGKILL)
 		kill(p->pid, SIGCONT);
-	if (p->pid > 0)
-		kill(p->pid, signum);
+	kill(p->pid, signum);
 }
 
 /* After its signal; SIGKILL when that is not enough. */
@@ -234,7 +235,6 @@ static const char *database_url(const struct drill_fleet *f, const char *databas
 
 /* --- a scenario's servers --- */
 
-/* The database of the scenario before is dropped: a drill needs the room of one. */
 static int make_database(struct drill_fleet *f, const char *name, struct err *err)
 {
 	struct db_sync *s = NULL;
@@ -311,7 +311,7 @@ int drill_fleet_mend(struct drill_fleet *f, struct err *err)
 	for (size_t i = 0; rc >= 0 && i < DRILL_WORKERS; i++) {
 		struct drill_process *p = &f->workers[i];
 		if (p->frozen)
-			kill(p->pid, SIGCONT);
+			signal_process(p, SIGCONT);
 		p->frozen = false;
 		if (!has_ended(p))
 			continue;

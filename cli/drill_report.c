@@ -263,6 +263,17 @@ static void print_promise(const struct term *term, struct arena *a, const struct
 	print_wrapped(term, term_safe(a, text), width + 21);
 }
 
+/* Without an outage no ladder should be needed: then it is the configuration that is too tight, or worse. */
+static void print_calm_note(const struct term *term, const struct drill_row *rows, size_t n)
+{
+	int64_t down = 0;
+	for (size_t i = 0; i < n; i++)
+		down += rows[i].rungs[4] + rows[i].rungs[5] + rows[i].rungs[6] + rows[i].failed;
+	if (down)
+		fprintf(term->out, "%snote:%s %lld jobs had no answer of a target of their route although nothing was wrong;\n      see limits, on_limit and ladder_after\n",
+		        term_style(term, TERM_YELLOW), term_reset(term), (long long)down);
+}
+
 void drill_report_run(struct drill *d, const struct drill_run *r)
 {
 	struct drill_promise promises[DRILL_PROMISES_MAX];
@@ -283,6 +294,8 @@ void drill_report_run(struct drill *d, const struct drill_run *r)
 		print_events(term, d, r, &a);
 		for (size_t i = 0; i < n; i++)
 			print_promise(term, &a, &promises[i]);
+		if (r->scenario == &drill_calm)
+			print_calm_note(term, rows, nroutes);
 		fflush(term->out);
 	}
 	arena_done(&a);
