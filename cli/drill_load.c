@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How much a drill asks for. The jobs of all routes together would overrun small limits, and then a drill would show waiting for the
- * operator's own limits, not the outage: so each route gets what its narrowest target, and all together what the tenant may ask for in the
- * time of the load. Limits are on while that is measured: they start empty, so a minute's limit gives only a second's share each second.
+ * How much a drill asks for. Beyond the operator's limits jobs wait for these, and a drill would show that instead of the outage: so each
+ * route gets no more than its narrowest target, and all together no more than the tenant, may have in the time of the load. A fresh fleet's
+ * limits start empty, so that a minute's limit gives a sixtieth of itself each second.
  */
 #include "cli/drill.h"
 
