@@ -18,6 +18,7 @@
 
 #define LEASES_COUNTED 6 /* of a job that was given back: more does not lengthen its waits */
 #define PERSON_WAIT_MS 30000
+#define PATIENCE_MS    250 /* for a slice of a limit to be fetched, where the route does not wait for limits */
 
 /* --- admit: what the call needs before it is made --- */
 
@@ -69,7 +70,7 @@ enum flow_next execution_admit(struct flow *f)
 		.output_tokens = expected_output(x, j),
 	};
 	x->limit = (struct limit_op){ .limiter = j->worker->limiter };
-	limiter_take(j->worker->limiter, &x->limit, &ask, &x->ticket, x->on_limit == ON_LIMIT_QUEUE ? conf_now()->retry_in_place_ms : 0, f);
+	limiter_take(j->worker->limiter, &x->limit, &ask, &x->ticket, x->on_limit == ON_LIMIT_QUEUE ? conf_now()->retry_in_place_ms : PATIENCE_MS, f);
 	return FLOW_WAIT;
 }
 
@@ -153,6 +154,10 @@ enum flow_next execution_call(struct flow *f)
 	execution_drop_body(x);
 	if (rc == 0) {
 		x->attempt.row->choice = x->pick.choice;
+		x->is_retry = routing_is_retry(&x->routing, j, x->pick.at);
+		if (x->is_retry)
+			targets_retry_begins(c->live);
+		routing_called(&x->routing, x->pick.at);
 		targets_call_begins(c->live);
 		j->number++;
 		return FLOW_WAIT;
@@ -209,7 +214,7 @@ static void report_call(struct job *j)
 		.retry_after_ms = r->retry_after_ms,
 		.first_token_ms = row->first_token_ms,
 		.total_ms = row->total_ms,
-		.is_retry = j->number > 1 || x->attempts_before > 0,
+		.is_retry = x->is_retry,
 		.is_probe = x->probing,
 		.canceled = a->canceled,
 		.request_bytes = x->facts.text_bytes,
@@ -319,6 +324,12 @@ static enum flow_next give_up(struct job *j)
 	j->end.error_message = x->attempt.row->message;
 	if (class == ERR_BAD_REQUEST || class == ERR_CONTENT_FILTER || class == ERR_OUTPUT_TRUNCATED)
 		return execution_fail_job(j, j->end.error_code, j->end.error_message);
+	/* Another one will do, when it can be called again. */
+	bool elsewhere = needs_person(class) || class == ERR_CONTEXT_WINDOW || class == ERR_LIMIT_TOO_SMALL || class == ERR_PROVIDER_TOO_LARGE;
+	if (elsewhere && j->attempts < j->max_attempts && routing_fits_other(&x->routing, x->pick.at)) {
+		routing_drop(&x->routing, x->pick.at, j->end.error_code);
+		return flow_jump(&j->flow, KEEP);
+	}
 	/* The key waits for a person, and so do the jobs: the failure is not theirs. */
 	bool key = (class == ERR_PROVIDER_AUTH || class == ERR_BILLING) && is_configured(x, x->attempt.target);
 	x->wait_ms = PERSON_WAIT_MS;

@@ -34,6 +34,7 @@ struct execution {
 	int64_t cache_ttl_ms;           /* 0: the cache is off */
 	bool leading;                   /* this job gets the answer that identical ones wait for */
 	bool used_context, used_content; /* the special choices of the route */
+	bool is_retry;                  /* the call that is out repeats one of this job */
 	bool probing;                   /* holds the fleet's probe of the target */
 	bool asking_probe;              /* ADMIT waits for the probe, not for limits */
 	bool accept_partial;

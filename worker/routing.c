@@ -17,6 +17,7 @@
 
 #define PERSON_WAIT_MS 30000 /* a target that waits for a person is looked at so often */
 #define UNKNOWN_COST   INT64_MAX
+#define PATIENCE_MS    250 /* a slice of a limit that is fetched within that is no limit reached */
 
 /* --- rules --- */
 
@@ -146,7 +147,7 @@ static void look(struct routing *r, struct job *j)
 		c->rate_limited = g.rate_limited;
 		if (g.gate == GATE_CLOSED)
 			leave_out(c, g.why, g.needs_person ? PERSON_WAIT_MS : MAX(g.wait_ms, 1));
-		else if (in_series && !targets_may_retry(c->live))
+		else if (!c->probe && routing_is_retry(r, j, i) && !targets_may_retry(c->live))
 			leave_out(c, "its retry budget is spent", conf_now()->retry_max_ms / 4 + (int64_t)worker_jitter(1000));
 		else if (c->tried)
 			leave_out(c, "asked already", conf_now()->retry_base_ms);
@@ -166,7 +167,7 @@ static void prefer_room(struct routing *r, struct job *j)
 		if (r->list[i].left_out)
 			continue;
 		int64_t ms = 0;
-		if (limiter_room(j->worker->limiter, r->list[i].target, 1, &ms) > 0)
+		if (limiter_room(j->worker->limiter, r->list[i].target, 1, &ms) > 0 || ms <= PATIENCE_MS)
 			any = true;
 		else
 			wait[i] = MAX(ms, 1);
@@ -381,6 +382,26 @@ bool routing_has_other(struct routing *r, struct job *j, size_t at)
 	return any;
 }
 
+bool routing_fits_other(const struct routing *r, size_t at)
+{
+	for (size_t i = 0; i < r->n; i++)
+		if (i != at && !r->list[i].unfit && !r->list[i].tried)
+			return true;
+	return false;
+}
+
+/* What earlier leases called is not known: the first of an ordered choice, most likely. A fallback's first call is no retry. */
+bool routing_is_retry(const struct routing *r, const struct job *j, size_t at)
+{
+	bool came_back = j->number == 0 && j->attempts > 0;
+	return r->list[at].called || (came_back && at == 0 && r->choice->choose == CHOOSE_ORDERED);
+}
+
+void routing_called(struct routing *r, size_t at)
+{
+	r->list[at].called = true;
+}
+
 void routing_tried(struct routing *r, size_t at)
 {
 	r->list[at].tried = true;
@@ -420,6 +441,13 @@ static void add_room(struct room *m, const struct conf_target *target, uint64_t 
 	struct gate_state g;
 	int64_t wait = 0;
 	targets_gate(targets_find(m->worker->targets, target), now, false, &g);
+	/* A draining one takes those that it has called before: they stand at the front, so one at a time is enough to find them. */
+	struct gate_state in_series;
+	targets_gate(targets_find(m->worker->targets, target), now, true, &in_series);
+	if (g.gate == GATE_CLOSED && in_series.gate == GATE_OPEN) {
+		m->open++;
+		return;
+	}
 	if (g.gate == GATE_CLOSED) {
 		not_before(m, g.needs_person ? PERSON_WAIT_MS : g.wait_ms, g.rate_limited ? PARK_RATE_LIMIT : PARK_UNAVAILABLE);
 		return;

@@ -21,6 +21,7 @@ struct candidate {
 	bool rate_limited;    /* of left_out */
 	bool probe;           /* its breaker lets one probe through */
 	bool tried;           /* called since the last wait */
+	bool called;          /* by this job, in this lease */
 };
 
 struct routing {
@@ -52,6 +53,12 @@ struct routing_pick {
 enum routing_answer routing_next(struct routing *r, struct job *j, const struct request_facts *facts, struct routing_pick *ret);
 /* Whether another one than `at` could be called at once. */
 bool routing_has_other(struct routing *r, struct job *j, size_t at);
+/* Whether another one than `at` fits the request, be it that it cannot be called now. */
+bool routing_fits_other(const struct routing *r, size_t at);
+/* Whether a call to it now repeats one of this job: what the retry budget counts. */
+bool routing_is_retry(const struct routing *r, const struct job *j, size_t at);
+/* A call to it begins. */
+void routing_called(struct routing *r, size_t at);
 /* This one was called and is not to be asked again before the others, or a wait. */
 void routing_tried(struct routing *r, size_t at);
 /* This one cannot take this request, as it turned out. why: static, or in the job's arena. */
