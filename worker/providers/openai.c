@@ -9,14 +9,20 @@
 #include "worker/providers/openai.h"
 
 #include "common/conf.h"
+#include "common/provider_record.h"
+#include "common/request_facts.h"
 #include "worker/providers/classify.h"
 #include "worker/providers/hints.h"
 
-#define MESSAGE_MAX 500
+#define MESSAGE_MAX      500
+#define TRUNCATION_MIN   4096 /* bytes of text below which nothing is said */
+#define TRUNCATION_BYTES 12
 
 struct provider_call {
 	struct arena *arena;
-	bool embeddings, streamed, schema;
+	bool embeddings, streamed, schema, truncates;
+	size_t inputs;             /* of embeddings; 0: unknown */
+	int64_t text_bytes;        /* of the request; 0: not counted */
 	int status;
 	int64_t retry_after_ms;
 	int should_retry;
@@ -27,61 +33,6 @@ struct provider_call {
 	size_t nheaders;
 };
 
-/* --- the request --- */
-
-static bool can_stream(const struct conf_target *t, int kind, const json_t *request)
-{
-	return t->stream && kind != PROVIDER_EMBEDDINGS && json_i64(request, "n", 1) <= 1 && !json_is_true(json_get(request, "logprobs")) &&
-	       !json_get(request, "modalities") && !json_get(request, "audio");
-}
-
-static int write_body(const struct conf_target *t, const json_t *request, bool streamed, struct buf *b)
-{
-	json_t *body = json_copy((json_t *)(uintptr_t)request);
-	json_set_str(body, "model", t->model);
-	json_object_del(body, "stream");
-	json_object_del(body, "stream_options");
-	if (streamed) {
-		json_t *options = json_object();
-		json_object_set_new(options, "include_usage", json_true());
-		json_object_set_new(body, "stream", json_true());
-		json_object_set_new(body, "stream_options", options);
-	}
-	/* Once more, in memory of just its size: it is held as long as the call lasts. */
-	struct buf wide;
-	buf_init(&wide, b->max);
-	int rc = json_write(&wide, body);
-	if (rc == 0)
-		rc = buf_add_str(b, buf_str(&wide));
-	buf_done(&wide);
-	json_decref(body);
-	return rc;
-}
-
-static int make(const struct provider_ask *ask, struct arena *a, struct provider_request *ret, struct err *err)
-{
-	const struct conf_target *t = ask->target;
-	const json_t *request = ask->request;
-	int kind = ask->kind;
-	bool has_key = t->api_key.n > 0;
-	size_t n = 0;
-	ret->streamed = can_stream(t, kind, request);
-	ret->method = "POST";
-	ret->url = arena_printf(a, STR_FMT "%s", STR_ARG(t->base_url), kind == PROVIDER_EMBEDDINGS ? "/embeddings" : "/chat/completions").p;
-	ret->headers = arena_array(a, struct http_header, t->nheaders + 3);
-	ret->headers[n++] = (struct http_header){ STR("Content-Type"), STR("application/json") };
-	ret->headers[n++] = (struct http_header){ STR("Accept"), ret->streamed ? STR("text/event-stream") : STR("application/json") };
-	if (has_key)
-		ret->headers[n++] = (struct http_header){ STR("Authorization"), arena_printf(a, "Bearer " STR_FMT, STR_ARG(t->api_key)) };
-	for (size_t i = 0; i < t->nheaders; i++)
-		ret->headers[n++] = (struct http_header){ t->headers[i].name, t->headers[i].value };
-	ret->nheaders = n;
-	buf_init(&ret->body, (size_t)1 << 30);
-	if (write_body(t, request, ret->streamed, &ret->body) < 0)
-		return err_set(err, ERR_TOO_LARGE, "the request does not fit into 1 GiB");
-	return 0;
-}
-
 /* --- the answer --- */
 
 static void drop_call(void *ptr)
@@ -91,16 +42,31 @@ static void drop_call(void *ptr)
 	openai_stream_done(&c->stream);
 }
 
+/* What the judgement needs of the request: it is gone when the answer comes. */
+static void read_ask(struct provider_call *c, const struct provider_ask *ask)
+{
+	const json_t *input = json_get(ask->request, "input");
+	const struct provider_record *record = ask->target->record;
+	c->schema = str_eq_z(json_str(json_get(ask->request, "response_format"), "type"), "json_schema");
+	c->inputs = json_is_string(input) ? 1 : json_is_integer(json_array_get(input, 0)) ? 1 : json_array_size(input);
+	c->truncates = record && (record->quirks & QUIRK_TRUNCATES);
+	if (c->truncates && ask->request) {
+		struct request_facts f;
+		request_facts_read(&f, ask->request, c->embeddings, c->arena);
+		c->text_bytes = f.text_bytes;
+	}
+}
+
 static struct provider_call *start(const struct provider_ask *ask, bool streamed, size_t max_bytes, struct provider_sink sink, struct arena *a)
 {
 	struct provider_call *c = arena_new(a, struct provider_call);
-	(void)sink;
 	c->arena = a;
 	c->embeddings = ask->kind == PROVIDER_EMBEDDINGS;
 	c->streamed = streamed;
+	read_ask(c, ask);
 	c->retry_after_ms = c->should_retry = -1;
 	buf_init(&c->whole, max_bytes);
-	openai_stream_init(&c->stream, max_bytes, a);
+	openai_stream_init(&c->stream, max_bytes, sink, a);
 	arena_defer(a, drop_call, c);
 	return c;
 }
@@ -126,7 +92,7 @@ static int answer_data(struct provider_call *c, struct str piece, bool *ret_toke
 		return buf_add_str(&c->whole, piece) < 0 ? -ERR_TOO_LARGE : 0;
 	}
 	int rc = openai_stream_feed(&c->stream, piece);
-	*ret_token = c->stream.token;
+	*ret_token = c->stream.assembly.token;
 	return rc;
 }
 
@@ -142,15 +108,30 @@ static int64_t count_of(const json_t *usage, const char *key)
 	return MAX(json_i64(usage, key, 0), 0);
 }
 
+bool openai_read_usage(struct provider_usage *ret, const json_t *usage)
+{
+	const json_t *in = json_get(usage, "prompt_tokens_details"), *out = json_get(usage, "completion_tokens_details");
+	*ret = (struct provider_usage){ 0 };
+	if (!json_is_object(usage) || !json_is_integer(json_get(usage, "prompt_tokens")))
+		return false;
+	ret->input = count_of(usage, "prompt_tokens");
+	ret->output = count_of(usage, "completion_tokens");
+	ret->cached_input = count_of(in, "cached_tokens");
+	if (ret->cached_input == 0)
+		ret->cached_input = count_of(usage, "prompt_cache_hit_tokens"); /* DeepSeek */
+	ret->cache_write = count_of(in, "cache_write_tokens");
+	ret->audio_input = count_of(in, "audio_tokens");
+	ret->reasoning = count_of(out, "reasoning_tokens");
+	int64_t total = json_i64(usage, "total_tokens", -1);
+	ret->disagrees = total >= 0 && total != ret->input + ret->output;
+	assembly_usage_tidy(ret);
+	/* Some servers send zeros when they did not count. */
+	return ret->input > 0 || ret->output > 0;
+}
+
 static void read_usage(struct provider_result *r, const json_t *usage)
 {
-	if (!json_is_object(usage) || !json_is_integer(json_get(usage, "prompt_tokens")))
-		return;
-	r->usage.input = count_of(usage, "prompt_tokens");
-	r->usage.output = count_of(usage, "completion_tokens");
-	r->usage.cached_input = MIN(count_of(json_get(usage, "prompt_tokens_details"), "cached_tokens"), r->usage.input);
-	/* Some servers send zeros when they did not count. */
-	r->usage_known = r->usage.input > 0 || r->usage.output > 0;
+	r->usage_known = openai_read_usage(&r->usage, usage);
 }
 
 static void say_error(struct provider_call *c, struct provider_result *r, const json_t *body, int status)
@@ -192,6 +173,35 @@ static void judge_chat(struct provider_call *c, struct provider_result *r, const
 	r->output_bytes = (int64_t)content.n;
 	bool empty = str_eq_z(finish, "length") && content.n == 0 && json_array_size(json_get(m, "tool_calls")) == 0;
 	judge_finish(c, r, finish, message_has_output(m) && !empty);
+	if (r->class == ERR_OK && c->schema && str_eq_z(finish, "length"))
+		say(c, r, ERR_OUTPUT_TRUNCATED, STR("the token limit was reached within the JSON that was asked for"));
+}
+
+static bool embeddings_are_whole(const struct provider_call *c, const json_t *data)
+{
+	const json_t *one;
+	size_t i;
+	if (json_array_size(data) == 0 || (c->inputs > 0 && json_array_size(data) != c->inputs))
+		return false;
+	json_array_foreach (data, i, one) {
+		const json_t *v = json_get(one, "embedding");
+		if (json_array_size(v) == 0 && json_str_of(v).n == 0)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * A server that cuts a long prompt silently answers about half a document (Ollama). A token is hardly ever more than twelve bytes of text, so far fewer
+ * tokens than that say that the rest was never read.
+ */
+static void judge_truncation(struct provider_call *c, struct provider_result *r)
+{
+	if (r->class != ERR_OK || !c->truncates || !r->usage_known || c->text_bytes < TRUNCATION_MIN || r->usage.input * TRUNCATION_BYTES >= c->text_bytes)
+		return;
+	say(c, r, ERR_CONTEXT_WINDOW, STR("the server read only the front of the prompt: its context is too small"));
+	buf_clear(&r->result);
+	r->has_partial = false;
 }
 
 static void end_whole(struct provider_call *c, struct provider_result *r)
@@ -209,8 +219,8 @@ static void end_whole(struct provider_call *c, struct provider_result *r)
 		say_error(c, r, body, 0);
 	else if (!c->embeddings)
 		judge_chat(c, r, body);
-	else if (json_array_size(json_get(body, "data")) == 0)
-		say(c, r, ERR_BAD_OUTPUT, STR("the answer holds no embeddings"));
+	else if (!embeddings_are_whole(c, json_get(body, "data")))
+		say(c, r, ERR_BAD_OUTPUT, STR("the answer does not hold an embedding for each input"));
 	if (r->class == ERR_OK && json_write(&r->result, body) < 0)
 		say(c, r, ERR_TOO_LARGE, STR("the answer is too large"));
 	json_decref(body);
@@ -219,27 +229,9 @@ static void end_whole(struct provider_call *c, struct provider_result *r)
 static void end_stream(struct provider_call *c, struct provider_result *r, int rc)
 {
 	struct openai_stream *s = &c->stream;
-	r->output_bytes = (int64_t)(s->content.n + s->reasoning.n + s->refusal.n);
-	for (size_t i = 0; s->tools && i < OPENAI_TOOLS_MAX; i++)
-		r->output_bytes += (int64_t)s->tools[i].arguments.n;
-	read_usage(r, s->usage);
 	if (s->error)
 		say_error(c, r, s->error, 0);
-	else if (rc < 0)
-		r->class = (enum err_code)-rc;
-	else if (!s->done || s->finish_reason.n == 0)
-		say(c, r, ERR_STREAM_CUT, s->done ? STR("the stream ended without a finish reason") : STR("the stream ended without its end mark"));
-	else
-		judge_finish(c, r, s->finish_reason, s->has_content || s->has_refusal || s->tools || s->reasoning.n);
-	if (r->class == ERR_OK && str_eq_z(s->finish_reason, "length") && s->content.n == 0 && !s->tools)
-		say(c, r, ERR_OUTPUT_TRUNCATED, STR("the token limit was reached before any output"));
-	r->has_partial = r->class != ERR_OK && s->content.n > 0;
-	if (r->class != ERR_OK && !r->has_partial)
-		return;
-	json_t *answer = openai_stream_answer(s, r->class != ERR_OK);
-	if (json_write(&r->result, answer) < 0)
-		say(c, r, ERR_BAD_OUTPUT, STR("the answer is too large"));
-	json_decref(answer);
+	assembly_conclude(&s->assembly, rc, c->schema, r);
 }
 
 static void conclude(struct provider_call *c, int transport_rc, int64_t now_wall_us, struct provider_result *r)
@@ -264,6 +256,7 @@ static void conclude(struct provider_call *c, int transport_rc, int64_t now_wall
 		r->class = (enum err_code)-transport_rc;
 	else
 		end_whole(c, r);
+	judge_truncation(c, r);
 }
 
 static void answer_end(struct provider_call *c, int transport_rc, int64_t now_wall_us, struct provider_result *r)
@@ -274,13 +267,12 @@ static void answer_end(struct provider_call *c, int transport_rc, int64_t now_wa
 
 static const struct assembly *so_far(const struct provider_call *c)
 {
-	(void)c;
-	return NULL;
+	return c->is_sse ? &c->stream.assembly : NULL;
 }
 
 const struct provider provider_openai = {
 	.name = "openai",
-	.make = make,
+	.make = openai_make,
 	.start = start,
 	.answer_head = answer_head,
 	.answer_data = answer_data,

@@ -1,39 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* OpenAI's chat completions and embeddings, and all servers that are compatible with them. */
+/* OpenAI's chat completions and embeddings, and all servers that are compatible with them (quirks: common/provider_record.h). */
 #ifndef MR_WORKER_PROVIDERS_OPENAI_H
 #define MR_WORKER_PROVIDERS_OPENAI_H
 
 #include "common/sse.h"
-#include "worker/providers/provider.h"
+#include "worker/providers/assembly.h"
 
 extern const struct provider provider_openai;
 
-#define OPENAI_TOOLS_MAX 128
-
-/* A streamed chat answer while it is put together (openai_stream.c). */
-struct openai_tool {
-	struct buf id, name, arguments;
-	bool used;
-};
-
+/* A streamed chat answer (openai_stream.c). */
 struct openai_stream {
 	struct sse sse;
-	struct arena *arena;
+	struct assembly assembly;
 	size_t max_bytes;
-	struct buf content, refusal, reasoning;
-	struct openai_tool *tools; /* OPENAI_TOOLS_MAX of them, made at the first tool call; in the arena */
-	struct str id, model, fingerprint, service_tier, finish_reason;
-	int64_t created;
-	json_t *usage;             /* owned */
-	json_t *error;             /* owned: the event that ended it */
-	bool has_content, has_refusal, done, token;
+	struct buf before, after; /* the shape of the last chunk that held text only */
+	json_t *error;            /* owned: the event that ended it */
 };
 
-void openai_stream_init(struct openai_stream *s, size_t max_bytes, struct arena *a);
+void openai_stream_init(struct openai_stream *s, size_t max_bytes, struct provider_sink sink, struct arena *a);
 void openai_stream_done(struct openai_stream *s);
 /* 0; -ERR_STREAM_CUT after an error event; -ERR_BAD_OUTPUT; -ERR_TOO_LARGE. */
 int openai_stream_feed(struct openai_stream *s, struct str piece);
-/* The chat.completion object. Owned by the caller. */
-json_t *openai_stream_answer(const struct openai_stream *s, bool partial);
+
+/* OpenAI's usage object; false when nothing was counted (some servers send zeros). */
+bool openai_read_usage(struct provider_usage *ret, const json_t *usage);
+
+/* openai_request.c */
+int openai_make(const struct provider_ask *ask, struct arena *a, struct provider_request *ret, struct err *err);
 
 #endif

@@ -1,56 +1,62 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Puts a streamed chat answer together: text, refusal and reasoning are appended, tool calls are gathered by index and their arguments
- * joined, the last usage counts. Compatible servers leave out what they like; what is missing stays empty, what has a wrong type is
- * skipped. An event with an `error` ends the stream, whatever has come before.
+ * Reads a streamed chat answer into its assembly. Compatible servers leave out what they like; what is missing stays empty, what has a wrong type is
+ * skipped. An event with an `error` ends the stream, whatever has come before, in any of the forms that servers have for it.
+ *
+ * Nearly all events of a stream differ in their text only. What stands before and after it in one that was read as JSON is remembered: an event that
+ * begins and ends with the same bytes, with plain text between them, says that text, and need not be parsed.
  */
 #include "worker/providers/openai.h"
 
-static void keep(struct str *to, const json_t *chunk, const char *key, struct arena *a)
+#include <string.h>
+
+#define SHAPE_MAX 4096
+
+/* --- the shape of a chunk --- */
+
+static const struct str text_mark = STR("\"delta\":{\"content\":\"");
+
+/* The text of an event of the known shape. */
+static bool read_known(const struct openai_stream *s, struct str data, struct str *ret)
 {
-	struct str v = json_str(chunk, key);
-	if (to->n == 0 && v.n > 0 && v.n < 1000)
-		*to = arena_str(a, v);
+	struct str before = buf_str(&s->before), after = buf_str(&s->after);
+	if (before.n == 0 || data.n < before.n + after.n || memcmp(data.p, before.p, before.n) != 0)
+		return false;
+	data = str_sub(data, before.n, data.n);
+	*ret = str_sub(data, 0, buf_json_plain(data));
+	return str_eq(str_sub(data, ret->n, data.n), after);
 }
 
-static int append(struct openai_stream *s, struct buf *b, struct str piece)
+/* It was read as JSON and held text and nothing else: the next ones may look like it. */
+static void learn_shape(struct openai_stream *s, struct str data)
 {
-	if (piece.n == 0)
-		return 0;
-	s->token = true;
-	return buf_add_str(b, piece) < 0 ? -ERR_TOO_LARGE : 0;
+	ssize_t at = str_find(data, text_mark);
+	buf_clear(&s->before);
+	buf_clear(&s->after);
+	if (at < 0)
+		return;
+	size_t from = (size_t)at + text_mark.n;
+	size_t text = buf_json_plain(str_sub(data, from, data.n));
+	struct str after = str_sub(data, from + text, data.n);
+	if (after.n == 0 || after.p[0] != '"' || from > SHAPE_MAX || after.n > SHAPE_MAX)
+		return;
+	buf_add_str(&s->before, str_sub(data, 0, from));
+	buf_add_str(&s->after, after);
 }
 
-static struct openai_tool *tool_at(struct openai_stream *s, int64_t index)
-{
-	if (index < 0 || index >= OPENAI_TOOLS_MAX)
-		return NULL;
-	if (!s->tools) {
-		s->tools = arena_array(s->arena, struct openai_tool, OPENAI_TOOLS_MAX);
-		for (size_t i = 0; i < OPENAI_TOOLS_MAX; i++) {
-			buf_init(&s->tools[i].id, 1000);
-			buf_init(&s->tools[i].name, 1000);
-			buf_init(&s->tools[i].arguments, s->max_bytes);
-		}
-	}
-	s->tools[index].used = true;
-	return &s->tools[index];
-}
+/* --- chunks --- */
 
 static int take_tool_call(struct openai_stream *s, const json_t *call)
 {
-	struct openai_tool *t = tool_at(s, json_i64(call, "index", 0));
-	if (!t)
-		return -ERR_BAD_OUTPUT;
 	const json_t *function = json_get(call, "function"), *arguments = json_get(function, "arguments");
-	s->token = true;
-	if (t->id.n == 0)
-		buf_add_str(&t->id, json_str(call, "id"));
-	if (t->name.n == 0)
-		buf_add_str(&t->name, json_str(function, "name"));
-	if (json_is_object(arguments)) /* some servers send them as an object, whole */
-		return json_write(&t->arguments, arguments) < 0 ? -ERR_TOO_LARGE : 0;
-	return buf_add_str(&t->arguments, json_str_of(arguments)) < 0 ? -ERR_TOO_LARGE : 0;
+	struct buf whole;
+	buf_init(&whole, s->max_bytes);
+	int rc = json_is_object(arguments) ? json_write(&whole, arguments) : 0; /* some servers send them as an object, whole */
+	if (rc == 0)
+		rc = assembly_tool(&s->assembly, json_i64(call, "index", 0), json_str(call, "id"), json_str(function, "name"),
+		                   json_is_object(arguments) ? buf_str(&whole) : json_str_of(arguments));
+	buf_done(&whole);
+	return rc;
 }
 
 /* Text, or (with some servers) a list of parts with text in them. */
@@ -58,167 +64,132 @@ static int take_content(struct openai_stream *s, const json_t *content)
 {
 	const json_t *part;
 	size_t i;
-	int rc = append(s, &s->content, json_str_of(content));
-	s->has_content |= json_is_string(content) || json_array_size(content) > 0;
+	int rc = json_is_string(content) || json_array_size(content) > 0 ? assembly_text(&s->assembly, DELTA_TEXT, json_str_of(content)) : 0;
 	json_array_foreach (content, i, part)
 		if (rc == 0)
-			rc = append(s, &s->content, json_str(part, "text"));
+			rc = assembly_text(&s->assembly, DELTA_TEXT, json_str(part, "text"));
 	return rc;
+}
+
+static int take_text(struct openai_stream *s, enum delta_kind kind, const json_t *v)
+{
+	return json_is_string(v) ? assembly_text(&s->assembly, kind, json_str_of(v)) : 0;
 }
 
 static int take_delta(struct openai_stream *s, const json_t *delta)
 {
-	const json_t *calls = json_get(delta, "tool_calls"), *call;
+	const json_t *calls = json_get(delta, "tool_calls"), *call, *reasoning = json_get(delta, "reasoning_content");
 	size_t i;
-	s->has_refusal |= json_is_string(json_get(delta, "refusal"));
 	int rc = take_content(s, json_get(delta, "content"));
 	if (rc == 0)
-		rc = append(s, &s->refusal, json_str(delta, "refusal"));
+		rc = take_text(s, DELTA_REFUSAL, json_get(delta, "refusal"));
 	if (rc == 0)
-		rc = append(s, &s->reasoning, json_str(delta, "reasoning_content"));
+		rc = take_text(s, DELTA_REASONING, json_is_string(reasoning) ? reasoning : json_get(delta, "reasoning"));
 	json_array_foreach (calls, i, call)
 		if (rc == 0)
 			rc = take_tool_call(s, call);
 	return rc;
 }
 
-static int take_chunk(struct openai_stream *s, const json_t *chunk)
+static void take_usage(struct assembly *a, const json_t *chunk)
 {
-	keep(&s->id, chunk, "id", s->arena);
-	keep(&s->model, chunk, "model", s->arena);
-	keep(&s->fingerprint, chunk, "system_fingerprint", s->arena);
-	keep(&s->service_tier, chunk, "service_tier", s->arena);
-	if (s->created == 0)
-		s->created = json_i64(chunk, "created", 0);
 	json_t *usage = json_get(chunk, "usage");
-	if (json_is_object(usage)) {
-		json_decref(s->usage);
-		s->usage = json_incref(usage);
-	}
-	const json_t *choice = json_array_get(json_get(chunk, "choices"), 0);
+	if (!json_is_object(usage))
+		usage = json_get(json_get(chunk, "x_groq"), "usage");
+	if (!json_is_object(usage))
+		return;
+	json_decref(a->usage_raw);
+	a->usage_raw = json_incref(usage);
+	a->usage_known = openai_read_usage(&a->usage, usage);
+}
+
+static int take_chunk(struct openai_stream *s, const json_t *chunk, const json_t *choice)
+{
+	struct assembly *a = &s->assembly;
+	assembly_keep(a, &a->id, json_str(chunk, "id"));
+	assembly_keep(a, &a->model, json_str(chunk, "model"));
+	assembly_keep(a, &a->fingerprint, json_str(chunk, "system_fingerprint"));
+	assembly_keep(a, &a->service_tier, json_str(chunk, "service_tier"));
+	if (a->created == 0)
+		a->created = json_i64(chunk, "created", 0);
+	take_usage(a, chunk);
 	if (!choice || json_i64(choice, "index", 0) != 0)
 		return 0;
 	int rc = take_delta(s, json_get(choice, "delta"));
-	keep(&s->finish_reason, choice, "finish_reason", s->arena);
+	struct str finish = json_str(choice, "finish_reason");
+	assembly_keep(a, &a->finish, str_eq_z(finish, "function_call") ? STR("tool_calls") : finish);
+	return rc;
+}
+
+static bool is_there(const json_t *v)
+{
+	return v && !json_is_null(v);
+}
+
+/* {"error": …}; vLLM's {"object": "error", …}; OpenRouter's error inside the choice. */
+static bool is_error(const struct sse_event *e, const json_t *chunk, const json_t *choice)
+{
+	return is_there(json_get(chunk, "error")) || str_eq_z(json_str(chunk, "object"), "error") || is_there(json_get(choice, "error")) ||
+	       str_eq_z(e->event, "error");
+}
+
+static int take_json(struct openai_stream *s, const struct sse_event *e)
+{
+	json_t *chunk = json_parse_lenient(e->data, NULL);
+	if (!chunk)
+		return -ERR_BAD_OUTPUT;
+	json_t *choice = json_array_get(json_get(chunk, "choices"), 0);
+	int rc = 0;
+	if (is_error(e, chunk, choice)) {
+		s->error = json_incref(is_there(json_get(choice, "error")) ? choice : chunk);
+		rc = -ERR_STREAM_CUT;
+	} else {
+		rc = take_chunk(s, chunk, choice);
+	}
+	const json_t *delta = json_get(choice, "delta"), *finish = json_get(choice, "finish_reason");
+	bool plain = rc == 0 && json_object_size(delta) == 1 && json_is_string(json_get(delta, "content")) && !is_there(finish) &&
+	             !is_there(json_get(chunk, "usage")) && !json_get(chunk, "x_groq") && json_i64(choice, "index", 0) == 0 &&
+	             json_array_size(json_get(chunk, "choices")) == 1;
+	if (plain && e->event.n == 0)
+		learn_shape(s, e->data);
+	json_decref(chunk);
 	return rc;
 }
 
 static int on_event(void *arg, const struct sse_event *e)
 {
 	struct openai_stream *s = arg;
-	if (s->done)
+	struct str text;
+	if (s->assembly.done || e->data.n == 0)
 		return 0;
+	if (e->event.n == 0 && read_known(s, e->data, &text))
+		return assembly_text(&s->assembly, DELTA_TEXT, text);
 	if (str_eq_z(str_trim(e->data), "[DONE]")) {
-		s->done = true;
+		s->assembly.done = true;
 		return 0;
 	}
-	if (e->data.n == 0)
-		return 0;
-	json_t *chunk = json_parse_lenient(e->data, NULL);
-	if (!chunk)
-		return -ERR_BAD_OUTPUT;
-	const json_t *error = json_get(chunk, "error");
-	int rc = 0;
-	if ((error && !json_is_null(error)) || str_eq_z(e->event, "error")) {
-		s->error = json_incref(chunk);
-		rc = -ERR_STREAM_CUT;
-	} else {
-		rc = take_chunk(s, chunk);
-	}
-	json_decref(chunk);
-	return rc;
+	return take_json(s, e);
 }
 
-void openai_stream_init(struct openai_stream *s, size_t max_bytes, struct arena *a)
+void openai_stream_init(struct openai_stream *s, size_t max_bytes, struct provider_sink sink, struct arena *a)
 {
-	*s = (struct openai_stream){ .arena = a, .max_bytes = max_bytes };
-	buf_init(&s->content, max_bytes);
-	buf_init(&s->refusal, max_bytes);
-	buf_init(&s->reasoning, max_bytes);
+	*s = (struct openai_stream){ .max_bytes = max_bytes };
+	assembly_init(&s->assembly, max_bytes, sink, a);
+	buf_init(&s->before, SHAPE_MAX);
+	buf_init(&s->after, SHAPE_MAX);
 	sse_init(&s->sse, max_bytes, on_event, s);
 }
 
 void openai_stream_done(struct openai_stream *s)
 {
 	sse_done(&s->sse);
-	buf_done(&s->content);
-	buf_done(&s->refusal);
-	buf_done(&s->reasoning);
-	for (size_t i = 0; s->tools && i < OPENAI_TOOLS_MAX; i++) {
-		buf_done(&s->tools[i].id);
-		buf_done(&s->tools[i].name);
-		buf_done(&s->tools[i].arguments);
-	}
-	json_decref(s->usage);
-	json_decref(s->error);
-	s->usage = s->error = NULL;
+	assembly_done(&s->assembly);
+	buf_done(&s->before);
+	buf_done(&s->after);
+	json_drop(&s->error);
 }
 
 int openai_stream_feed(struct openai_stream *s, struct str piece)
 {
 	return sse_feed(&s->sse, piece);
-}
-
-static json_t *tool_calls(const struct openai_stream *s)
-{
-	json_t *all = json_array();
-	for (size_t i = 0; s->tools && i < OPENAI_TOOLS_MAX; i++) {
-		const struct openai_tool *t = &s->tools[i];
-		if (!t->used)
-			continue;
-		json_t *call = json_object(), *function = json_object();
-		json_set_str(call, "id", buf_str(&t->id));
-		json_set_str(call, "type", STR("function"));
-		json_set_str(function, "name", buf_str(&t->name));
-		json_set_str(function, "arguments", buf_str(&t->arguments));
-		json_object_set_new(call, "function", function);
-		json_array_append_new(all, call);
-	}
-	return all;
-}
-
-static json_t *message(const struct openai_stream *s)
-{
-	json_t *m = json_object();
-	json_set_str(m, "role", STR("assistant"));
-	if (s->has_content)
-		json_set_str(m, "content", buf_str(&s->content));
-	else
-		json_object_set_new(m, "content", json_null());
-	if (s->has_refusal)
-		json_set_str(m, "refusal", buf_str(&s->refusal));
-	else
-		json_object_set_new(m, "refusal", json_null());
-	if (s->reasoning.n)
-		json_set_str(m, "reasoning_content", buf_str(&s->reasoning));
-	if (s->tools)
-		json_object_set_new(m, "tool_calls", tool_calls(s));
-	return m;
-}
-
-json_t *openai_stream_answer(const struct openai_stream *s, bool partial)
-{
-	json_t *answer = json_object(), *choice = json_object(), *choices = json_array();
-	json_set_str(answer, "id", s->id);
-	json_set_str(answer, "object", STR("chat.completion"));
-	json_set_i64(answer, "created", s->created);
-	json_set_str(answer, "model", s->model);
-	json_set_i64(choice, "index", 0);
-	json_object_set_new(choice, "message", message(s));
-	json_object_set_new(choice, "logprobs", json_null());
-	if (s->finish_reason.n)
-		json_set_str(choice, "finish_reason", s->finish_reason);
-	else
-		json_object_set_new(choice, "finish_reason", json_null());
-	json_array_append_new(choices, choice);
-	json_object_set_new(answer, "choices", choices);
-	if (s->usage)
-		json_object_set(answer, "usage", s->usage);
-	if (s->fingerprint.n)
-		json_set_str(answer, "system_fingerprint", s->fingerprint);
-	if (s->service_tier.n)
-		json_set_str(answer, "service_tier", s->service_tier);
-	if (partial)
-		json_object_set_new(answer, "partial", json_true());
-	return answer;
 }
