@@ -6,25 +6,11 @@ import socket
 import time
 from urllib.parse import urlsplit
 
-import pytest
-
 from events import Crowd, Parser, Stream, contents, follow, names, told
 from faults import script
 from stack import create_key, wait_until
 
 WORDS = "".join(f"wört{i} " for i in range(40))
-
-
-@pytest.fixture
-def make_stack(make_stack):
-    """The default route calls the simulator in Anthropic's format."""
-    def make(start=True, **kw):
-        made = make_stack(start=False, **kw)
-        for process in (*made.apis, *made.workers):
-            process.config["targets"]["sim"]["provider"] = "anthropic"
-        return made.start() if start else made
-
-    return make
 
 
 def content_of(job):

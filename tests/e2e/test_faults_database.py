@@ -168,7 +168,7 @@ def test_a_lost_answer_to_attempt_write_counts_the_attempt_once(make_stack):
     assert stack.wait_for(job["id"])["attempts"] == 3
     assert hits().count("db.result.attempt_write") >= 3
     assert [call["status"] for call in calls(stack)] == [500, 500, 200]
-    assert [a["code"] for a in attempts(stack, job["id"])] == ["provider_overloaded", "provider_overloaded", "ok"]
+    assert [a["code"] for a in attempts(stack, job["id"])] == ["transient", "transient", "ok"]
 
 
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "whole"}])

@@ -69,7 +69,7 @@ def test_a_pdf_arrives_as_it_was(anthropic):
     assert call["files"] == [{"type": "application/pdf", "bytes": len(PDF), "sha256": hashlib.sha256(PDF).hexdigest()}]
 
 
-@pytest.mark.parametrize("class_, code", [("content_filter", "content_filter"), ("context_window", "context_window_exceeded"), ("billing", "provider_billing")])
+@pytest.mark.parametrize("class_, code", [("content_filter", "content_filter"), ("context_window", "context_window_exceeded")])
 def test_an_error_has_its_class(anthropic, class_, code):
     script(anthropic, error_class=class_)
     assert run(anthropic, ask("x"))["error"]["code"] == code
