@@ -82,6 +82,11 @@ static int take_line(struct sse *s, struct str line)
 {
 	if (line.n == 0)
 		return dispatch(s);
+	if (line.p[0] == '{') { /* no field is named so: Ollama and Gemini tell of an error like that in the middle of a stream */
+		int rc = set_field(&s->event, STR("error"));
+		rc = rc < 0 ? rc : add_data(s, line);
+		return rc < 0 ? rc : dispatch(s);
+	}
 	ssize_t colon = str_find_char(line, ':');
 	if (colon == 0)
 		return 0; /* a comment */

@@ -202,6 +202,8 @@ static void test_openai_odd_answers_have_their_class(void **state)
 	} rows[] = {
 		{ "openai", CHAT_REQUEST, true, TEXT("x") "data: {\"object\":\"error\",\"message\":\"boom\",\"code\":500}\n\n", ERR_TRANSIENT },
 		{ "openrouter", CHAT_REQUEST, true, TEXT("x") "data: {\"choices\":[{\"error\":{\"code\":429,\"message\":\"slow down\"}}]}\n\n", ERR_PROVIDER_RATE_LIMIT },
+		{ "ollama", CHAT_REQUEST, true, TEXT("x") "{\"error\":\"an error was encountered while running the model\"}\n", ERR_TRANSIENT },
+		{ "llamacpp", CHAT_REQUEST, true, TEXT("x") "error: {\"code\":500,\"message\":\"m\",\"type\":\"server_error\"}\n\n" DONE, ERR_TRANSIENT },
 		{ "vllm", CHAT_REQUEST, true, "data: {\"error\":{\"message\":\"m\",\"type\":\"x\",\"code\":500}}\n\ndata: [DONE]\n\n", ERR_TRANSIENT },
 		{ "vllm", CHAT_REQUEST, true, HEAD "{\"reasoning\":\"hm\"},\"finish_reason\":null}]}\n\n" TEXT("x") STOP DONE, ERR_OK },
 		{ "openai", "{\"messages\":[],\"response_format\":{\"type\":\"json_schema\"}}", true, TEXT("{") HEAD "{},\"finish_reason\":\"length\"}]}\n\n" DONE,
