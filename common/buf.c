@@ -38,6 +38,15 @@ void buf_clear(struct buf *b)
 	b->failed = false;
 }
 
+void buf_fit(struct buf *b)
+{
+	char *p = b->p ? realloc(b->p, b->n + 1) : NULL;
+	if (!p)
+		return;
+	b->p = p;
+	b->cap = b->n;
+}
+
 static int fail(struct buf *b)
 {
 	b->failed = true;

@@ -45,6 +45,7 @@ void buf_grown(struct buf *b, size_t n);
 
 void buf_consume(struct buf *b, size_t n);  /* drops n bytes from the front */
 void buf_truncate(struct buf *b, size_t n); /* keeps the first n bytes */
+void buf_fit(struct buf *b); /* gives back the memory that the content does not need: for what is kept for long */
 bool buf_failed(const struct buf *b);
 struct str buf_str(const struct buf *b); /* borrowed until the next append */
 char *buf_steal(struct buf *b, size_t *ret_n); /* NUL-terminated (not counted), caller frees; the buf is empty then */

@@ -235,6 +235,7 @@ int attempt_start(struct attempt *a, struct job *j, const struct conf_target *ta
 	int rc = a->provider->make(&a->ask, &j->arena, &a->request, err);
 	if (rc < 0)
 		return rc;
+	buf_fit(&a->request.body); /* ten thousand may be out */
 	a->request_bytes = (int64_t)a->request.body.n;
 	int64_t asked = max_output > 0 ? max_output : json_i64(request, "max_completion_tokens", json_i64(request, "max_tokens", 0));
 	a->asked_output = asked > 0 ? asked : j->kind == JOB_CHAT ? COST_OUTPUT_GUESS : 0;

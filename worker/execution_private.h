@@ -58,7 +58,7 @@ struct execution {
 		struct nap nap;
 		struct record_op record;
 		struct cache_op cache;
-		struct ladder_op rung;
+		struct ladder_op *rung; /* in the arena: it is large, and few jobs come to need it */
 		struct probe_op probe;
 		struct limit_op limit;
 	};

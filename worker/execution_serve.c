@@ -141,7 +141,8 @@ enum flow_next execution_rung(struct flow *f)
 		case RUNG_STATIC:
 			if (j->kind != JOB_CHAT)
 				continue;
-			ladder_static(j->worker, &x->rung, j, x->route, x->facts.last_user, f);
+			x->rung = arena_new(&j->arena, struct ladder_op);
+			ladder_static(j->worker, x->rung, j, x->route, x->facts.last_user, f);
 			return FLOW_WAIT;
 		case RUNG_COUNT:
 			break;
@@ -159,7 +160,7 @@ enum flow_next execution_rung_done(struct flow *f, int rc)
 		return execution_stopped(j);
 	if (rc == 0 && rung == RUNG_STALE_CACHE && x->cache.answer == CACHE_HIT)
 		return serve(j, LEVEL_STALE_CACHE, x->cache.target, x->cache.body);
-	if (rc == 0 && rung == RUNG_STATIC && x->rung.result.p)
-		return serve(j, LEVEL_STATIC, STR("static"), x->rung.result);
+	if (rc == 0 && rung == RUNG_STATIC && x->rung->result.p)
+		return serve(j, LEVEL_STATIC, STR("static"), x->rung->result);
 	return x->nladder > 0 ? flow_jump(f, RUNG) : nothing_serves(j);
 }

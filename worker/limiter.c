@@ -72,6 +72,8 @@ static void hold_groups(struct limit_ticket *t, int by)
 static void forget(struct limit_ticket *t)
 {
 	hold_groups(t, -1);
+	free(t->needs);
+	t->needs = NULL;
 	t->n = 0;
 }
 

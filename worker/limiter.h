@@ -38,15 +38,16 @@ struct limit_ask {
 	int64_t input_tokens, output_tokens;          /* estimates */
 };
 
-/* What a job holds of limits. Zeroed: nothing. */
+/* What a job holds of limits. Zeroed: nothing. Filled by a take, emptied by settle or release, in its place. */
+struct limit_need {
+	struct limit *limit;
+	int64_t amount;
+	uint64_t slice_ms; /* when it was taken */
+};
 struct limit_ticket {
 	struct limiter *limiter;
 	int n;
-	struct limit_need {
-		struct limit *limit;
-		int64_t amount;
-		uint64_t slice_ms; /* when it was taken */
-	} needs[LIMIT_NEEDS_MAX];
+	struct limit_need *needs; /* owned; NULL: none. Few calls need many, and ten thousand may be out */
 };
 
 /* How many calls to this target may begin now, by what this process has: for claims and choices. INT_MAX without limits. Asking makes the limiter get

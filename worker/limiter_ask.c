@@ -15,7 +15,8 @@
 #include "worker/limiter_priv.h"
 #include "worker/tenants.h"
 
-#define UNUSED_MS 60000
+#define UNUSED_MS  60000
+#define NEEDS_STEP 4 /* room for so many needs at a time */
 
 static const char *const kind_keys[LIMIT_KINDS] = { "requests", "tokens", "input_tokens", "output_tokens", "concurrency" };
 static const char *const scope_keys[LIMIT_SCOPES] = { [SCOPE_TENANT] = "tenant", [SCOPE_KEY] = "key", [SCOPE_USER] = "user",
@@ -210,6 +211,9 @@ static void add_needs(const struct limit_group *g, const struct limit_ask *ask, 
 		if (!k || k->cap == 0)
 			continue;
 		assert(t->n < LIMIT_NEEDS_MAX);
+		if (t->n % NEEDS_STEP == 0)
+			t->needs = realloc(t->needs, (size_t)(t->n + NEEDS_STEP) * sizeof *t->needs);
+		assert(t->needs);
 		t->needs[t->n++] = (struct limit_need){ .limit = k, .amount = amounts[kind] };
 	}
 }
@@ -229,6 +233,7 @@ bool limiter_needs(struct limiter *l, const struct limit_ask *ask, struct limit_
 	struct str tenant = ask->tenant;
 	t->limiter = l;
 	t->n = 0;
+	t->needs = NULL;
 	if (l->conf != conf_now())
 		limiter_refresh(l);
 	if (!tenant.p && l->conf->ntier_of[SCOPE_TENANT] > 0 && l->worker->tenants) {

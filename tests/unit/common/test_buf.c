@@ -160,6 +160,29 @@ static void test_buf_room_consume_truncate(void **state)
 	buf_done(&b);
 }
 
+static void test_buf_fit_keeps_the_content_and_goes_on(void **state)
+{
+	struct buf b;
+	(void)state;
+	buf_init(&b, 4096);
+	buf_fit(&b);
+	assert_null(b.p);
+	for (int i = 0; i < 300; i++)
+		buf_add_char(&b, 'x');
+	assert_true(b.cap > 300);
+	buf_fit(&b);
+	assert_int_equal(b.cap, 300);
+	buf_add_z(&b, "yz");
+	assert_int_equal(b.n, 302);
+	assert_memory_equal(b.p + 298, "xxyz", 4);
+	buf_truncate(&b, 0);
+	buf_fit(&b);
+	assert_int_equal(b.cap, 0);
+	buf_add_char(&b, 'a');
+	assert_true(str_eq_z(buf_str(&b), "a"));
+	buf_done(&b);
+}
+
 static void test_buf_steal_hands_over_a_terminated_text(void **state)
 {
 	(void)state;
@@ -190,6 +213,7 @@ int main(void)
 		cmocka_unit_test(test_buf_json_str_finds_each_special_byte_at_each_place),
 		cmocka_unit_test(test_buf_json_str_latches_too),
 		cmocka_unit_test(test_buf_room_consume_truncate),
+		cmocka_unit_test(test_buf_fit_keeps_the_content_and_goes_on),
 		cmocka_unit_test(test_buf_steal_hands_over_a_terminated_text),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
