@@ -6,13 +6,15 @@
     make bench BENCH=accept,trickle
 
 Every figure stands beside a baseline measured in the same run on the same machine and cluster, and every ratio is the median of three
-rounds, in which the two sides take turns. The parts: accept, life, trickle, flight, claim, idle. The program is the release build; the
+rounds, in which the two sides take turns. The parts: accept, life, trickle, flight, claim, idle, limits, answers, events. The program is the release build; the
 database runs with fsync, full_page_writes and synchronous_commit on.
 """
 import json
 import os
+import re
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -20,12 +22,16 @@ import tempfile
 import time
 import http.client
 
+from streams import Streams
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 BIN = os.environ.get("MILLRACE_BIN", os.path.join(ROOT, "build/release/millrace"))
 TOOLS = os.path.join(os.path.dirname(BIN), "bench")
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 PG_BIN = "/usr/lib/postgresql/15/bin"
+MODELS = ("fixed", "slow", "none", "spoken")
+STREAM_FIRST_MS, STREAM_BETWEEN_MS, STREAM_PIECES = 1000, 100, 31  # a stream of 4 s
 
 
 def run(args, **kw):
@@ -57,9 +63,9 @@ class Stack:
                 name: {
                     "provider": "openai", "model": name, "base_url": "${MILLRACE_SIMULATOR_URL}/v1",
                     "price": {"input": "0.15", "cached_input": "0.075", "output": "0.60"},
-                } for name in ("fixed", "slow", "none")
+                } for name in MODELS
             },
-            "routes": {name: {"targets": [name]} for name in ("fixed", "slow", "none")},
+            "routes": {name: {"targets": [name]} for name in MODELS},
         }
         for key, value in (extra or {}).items():
             config.setdefault(key, {}).update(value)
@@ -78,10 +84,14 @@ class Stack:
         self.ready = json.load(open(self.ready_file))
         self.host, self.port = self.ready["url"].split("//")[1].split(":")
         self.port = int(self.port)
+        # Rate limits in the answers' headers are obeyed: the simulator's own are out of the way.
+        free = {"chunk_bytes": 0, "limit_requests": 1000000000, "limit_tokens": 1000000000}
+        text = "The licence lets you use, study, share and improve the work."
         self.control({"models": {
-            "fixed": {"answer": "The licence lets you use, study, share and improve the work.", "chunk_bytes": 0},
-            "none": {"answer": "ok", "chunk_bytes": 0},
-            "slow": {"answer": "The licence lets you use, study, share and improve the work.", "chunk_bytes": 0, "first_token_ms": 5000},
+            "fixed": {"answer": text, **free},
+            "none": {"answer": "ok", **free},
+            "slow": {"answer": text, "first_token_ms": 5000, **free},
+            "spoken": {"answer": text * STREAM_PIECES, **free, "chunk_bytes": len(text), "first_token_ms": STREAM_FIRST_MS, "between_ms": STREAM_BETWEEN_MS},
         }})
 
     def stop(self):
@@ -356,6 +366,94 @@ def idle(report):
         stack.stop()
 
 
+# More than this machine ever does, so that nothing waits for them.
+LIMITS = {"requests": 60000000, "tokens": 60000000000, "concurrency": 100000, "headroom": 1}
+LIMIT_STATEMENTS = ("limit_take", "limit_prune", "target_read", "target_report", "target_register", "target_probe")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def queries(stack, metrics_at):
+    """Statements that the worker sent, by name."""
+    counts = {}
+    for line in stack.http("GET", "/metrics", base=metrics_at)[1].decode().splitlines():
+        found = re.match(r'millrace_db_queries_total\{statement="(\w+)",[^}]*\} (\d+)', line)
+        if found:
+            counts[found[1]] = counts.get(found[1], 0) + int(found[2])
+    return counts
+
+
+def limits(report):
+    """Three limits on every call, and the breaker: processor time and statements of each call, and the whole life of jobs beside that without limits."""
+    metrics_at = "127.0.0.1:%d" % free_port()
+    limited = {"provider": "openai", "model": "fixed", "base_url": "${MILLRACE_SIMULATOR_URL}/v1", "limits": LIMITS,
+               "price": {"input": "0.15", "cached_input": "0.075", "output": "0.60"}}
+    stack = Stack(extra={"worker": {"slots": 512, "claim": 200, "listen": metrics_at}, "targets": {"limited": limited}, "routes": {"limited": {"targets": ["limited"]}}})
+    try:
+        url = stack.other_database("limits")
+        config = os.path.join(stack.dir, "limits.json")
+        with open(config, "w") as f:
+            json.dump({"targets": {"limited": {**limited, "base_url": stack.ready["simulator_url"] + "/v1"}}}, f)
+        costs = [tool("limits", url, config, 5, 2000) for _ in range(ROUNDS)]
+        report.add_limit("7. Limits", "three limits and the breaker: worker CPU per call at 2,000 calls/s (in the call itself: %.2f µs)" % median([c["own_us"] for c in costs]),
+                         median([c["us"] for c in costs]), "µs", 5)
+        jobs, free, bound, statements = 20000, [], [], []
+        for route in ("fixed", "limited"):
+            stack.wait_batch(stack.batch(2000, route)[0])
+        for i in range(ROUNDS):
+            # Who goes first finds the smaller tables: they take turns in that, too.
+            for route, rates in ((("fixed", free), ("limited", bound)), (("limited", bound), ("fixed", free)))[i % 2]:
+                before = queries(stack, metrics_at)
+                b, start = stack.batch(jobs, route)
+                done = stack.wait_batch(b)
+                rates.append(jobs / (time.monotonic() - start))
+                if done["counts"]["succeeded"] != jobs:
+                    raise SystemExit("limits: not all succeeded: %s" % done["counts"])
+                after = queries(stack, metrics_at)
+                if route == "limited":
+                    statements.append(sum(after.get(s, 0) - before.get(s, 0) for s in LIMIT_STATEMENTS) / jobs)
+        report.add_limit("7. Limits", "statements for limits and breaker per call, whole life of 20,000 jobs", median(statements), "", 0.02, digits=4)
+        report.add("7. Limits", "20,000 jobs of 2 KB, requests, tokens and concurrency limited", "%.0f jobs/s" % median(bound), "the same without limits: %.0f/s" % median(free),
+                   median([a / b for a, b in zip(bound, free)]), 0.9)
+    finally:
+        stack.stop()
+
+
+def answers(report):
+    """Streamed answers of 64 KB in short pieces, read by each adapter: MB per second of processor time."""
+    rounds = [tool("answers", 1000) for _ in range(ROUNDS)]
+    for adapter in rounds[0]:
+        report.add_least("8. Answers", "%s: a stream of 64 KB in short pieces" % adapter, median([r[adapter]["mb_per_s"] for r in rounds]), "MB/s", 300)
+
+
+def events(report):
+    """
+    First text through GET /v1/jobs/{id}/events, after the provider's. 50 jobs a second with streams of 4 s, so that 200 are open; those count that began
+    when 200 were. The provider's first token: when the simulator had the request whole, as it records it, and the time to the first token that
+    its script says; what its timers are late counts against us.
+    """
+    count, per_s = 400 + 200, 50
+    delays, most = [], []
+    stack = Stack()
+    try:
+        for n in range(ROUNDS):
+            streams = Streams(stack.host, stack.port, stack.ready["api_key"])
+            most.append(streams.run(count, per_s, lambda i: json.dumps({"route": "spoken", "request": {"messages": [
+                {"role": "user", "content": "tag:%d-%d speak" % (n, i)}]}}).encode()))
+            calls = json.loads(stack.http("GET", "/_control/calls?limit=100000", base=stack.ready["simulator_url"].split("//")[1])[1])["calls"]
+            at = {c["tag"]: c["at_ms"] for c in calls}
+            late = sorted(f.first_text_s * 1000 - at["%d-%d" % (n, i)] - STREAM_FIRST_MS for i, f in enumerate(streams.all) if 200 <= i < 550)
+            delays.append((late[len(late) // 2], late[int(len(late) * 0.99)]))
+        report.add_limit("9. Events", "first text through `events` after the provider's, p50 (p99 %.1f ms; %d streams open)" % (median([d[1] for d in delays]), max(most)),
+                         median([d[0] for d in delays]), "ms", 15)
+    finally:
+        stack.stop()
+
+
 class Report:
     def __init__(self):
         self.rows = []
@@ -367,8 +465,11 @@ class Report:
     def add(self, part, what, value, against, ratio, wanted):
         self.row([part, what, value, against, "%.2f" % ratio, "≥ %.2f" % wanted, "yes" if ratio >= wanted else "**no**"])
 
-    def add_limit(self, part, what, value, unit, limit):
-        self.row([part, what, "%.1f %s" % (value, unit), "", "", "≤ %g %s" % (limit, unit), "yes" if value <= limit else "**no**"])
+    def add_limit(self, part, what, value, unit, limit, digits=1):
+        self.row([part, what, ("%.*f %s" % (digits, value, unit)).strip(), "", "", ("≤ %g %s" % (limit, unit)).strip(), "yes" if value <= limit else "**no**"])
+
+    def add_least(self, part, what, value, unit, least):
+        self.row([part, what, "%.1f %s" % (value, unit), "", "", "≥ %g %s" % (least, unit), "yes" if value >= least else "**no**"])
 
     def write(self, path):
         cpu = [x.split(":")[1].strip() for x in open("/proc/cpuinfo") if x.startswith("model name")][0]
@@ -382,7 +483,7 @@ class Report:
                 f.write("| " + " | ".join(r) + " |\n")
 
 
-PARTS = {"accept": accept, "life": life, "trickle": trickle, "flight": flight, "claim": claim, "idle": idle}
+PARTS = {"accept": accept, "life": life, "trickle": trickle, "flight": flight, "claim": claim, "idle": idle, "limits": limits, "answers": answers, "events": events}
 
 
 def main():

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many event streams at once, each looked at only for its first text: a client that costs little beside what it measures."""
+import json
+import selectors
+import socket
+import time
+
+
+class Follower:
+    """One job's stream."""
+
+    def __init__(self, job):
+        self.job = job
+        self.tail = b""
+        self.first_text_s = None  # wall clock
+        self.ended = False
+
+
+class Streams:
+    """Submits jobs at a rate and follows each from its beginning; turn() does what is due."""
+
+    def __init__(self, host, port, key):
+        self.to, self.key = (host, port), key
+        self.selector = selectors.DefaultSelector()
+        self.submitter = socket.create_connection(self.to)
+        self.submitter.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.all, self.open = [], 0
+
+    def submit(self, body):
+        head = ("POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n"
+                "Content-Length: %d\r\n\r\n" % (self.key, len(body)))
+        self.submitter.sendall(head.encode() + body)
+        answer = b""
+        while b"\r\n\r\n" not in answer or len(answer.partition(b"\r\n\r\n")[2]) < self.length(answer):
+            piece = self.submitter.recv(65536)
+            if not piece:
+                raise SystemExit("streams: the server closed: %s" % answer)
+            answer += piece
+        if not answer.startswith(b"HTTP/1.1 202"):
+            raise SystemExit("streams: %s" % answer)
+        return json.loads(answer.partition(b"\r\n\r\n")[2])["id"]
+
+    @staticmethod
+    def length(answer):
+        for line in answer.partition(b"\r\n\r\n")[0].split(b"\r\n"):
+            name, _, value = line.partition(b":")
+            if name.lower() == b"content-length":
+                return int(value)
+        return 0
+
+    def follow(self, job):
+        s = socket.create_connection(self.to)
+        s.setblocking(False)
+        s.send(b"GET /v1/jobs/%s/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n" % (job.encode(), self.key.encode()))
+        follower = Follower(job)
+        self.selector.register(s, selectors.EVENT_READ, follower)
+        self.all.append(follower)
+        self.open += 1
+
+    def receive(self, s, follower):
+        piece = s.recv(65536)
+        now = time.time()
+        text = follower.tail + piece
+        if follower.first_text_s is None and b"event: text" in text:
+            follower.first_text_s = now
+        follower.ended = b"event: end" in text
+        follower.tail = text[-16:]
+        if follower.ended or not piece:
+            self.selector.unregister(s)
+            s.close()
+            self.open -= 1
+
+    def turn(self, seconds):
+        for key, _ in self.selector.select(max(seconds, 0)):
+            self.receive(key.fileobj, key.data)
+
+    def run(self, jobs, per_s, body):
+        """So many jobs, one each 1/per_s; until the last stream has ended. The most streams that were open at once."""
+        start, most = time.monotonic(), 0
+        for i in range(jobs):
+            while (left := start + i / per_s - time.monotonic()) > 0:
+                self.turn(left)
+            self.follow(self.submit(body(i)))
+            most = max(most, self.open)
+        end = time.monotonic() + 60
+        while self.open > 0 and time.monotonic() < end:
+            self.turn(0.1)
+        self.selector.close()
+        self.submitter.close()
+        if not all(f.ended and f.first_text_s for f in self.all):
+            raise SystemExit("streams: not all ended with text")
+        return most
