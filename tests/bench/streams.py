@@ -3,6 +3,7 @@
 import json
 import selectors
 import socket
+import threading
 import time
 
 
@@ -17,7 +18,7 @@ class Follower:
 
 
 class Streams:
-    """Submits jobs at a rate and follows each from its beginning; turn() does what is due."""
+    """Submits jobs at a rate and follows each from its beginning."""
 
     def __init__(self, host, port, key):
         self.to, self.key = (host, port), key
@@ -70,23 +71,33 @@ class Streams:
             s.close()
             self.open -= 1
 
-    def turn(self, seconds):
-        for key, _ in self.selector.select(max(seconds, 0)):
-            self.receive(key.fileobj, key.data)
+    def submit_all(self, jobs, per_s, body):
+        """In a thread of its own: an answer that is waited for holds up no reading."""
+        start = time.monotonic()
+        for i in range(jobs):
+            time.sleep(max(start + i / per_s - time.monotonic(), 0))
+            self.told.send(self.submit(body(i)).encode() + b"\n")
+        self.told.close()
 
     def run(self, jobs, per_s, body):
         """So many jobs, one each 1/per_s; until the last stream has ended. The most streams that were open at once."""
-        start, most = time.monotonic(), 0
-        for i in range(jobs):
-            while (left := start + i / per_s - time.monotonic()) > 0:
-                self.turn(left)
-            self.follow(self.submit(body(i)))
+        ids, self.told = socket.socketpair()
+        self.selector.register(ids, selectors.EVENT_READ)
+        threading.Thread(target=self.submit_all, args=(jobs, per_s, body), daemon=True).start()
+        most, end = 0, time.monotonic() + jobs / per_s + 60
+        while (len(self.all) < jobs or self.open > 0) and time.monotonic() < end:
+            for key, _ in self.selector.select(0.1):
+                if key.data:
+                    self.receive(key.fileobj, key.data)
+                elif not (told := ids.recv(65536)):
+                    self.selector.unregister(ids)
+                else:
+                    for job in told.decode().split():
+                        self.follow(job)
             most = max(most, self.open)
-        end = time.monotonic() + 60
-        while self.open > 0 and time.monotonic() < end:
-            self.turn(0.1)
+        ids.close()
         self.selector.close()
         self.submitter.close()
-        if not all(f.ended and f.first_text_s for f in self.all):
+        if len(self.all) < jobs or not all(f.ended and f.first_text_s for f in self.all):
             raise SystemExit("streams: not all ended with text")
         return most
