@@ -22,6 +22,8 @@
 #include "worker/tenants.h"
 
 #define WISH_MS        300
+#define ANSWER_MS      10
+#define WISH_CLAIMS    4 /* claims are made more often than slices are fetched */
 #define STRANGER_MS    50
 #define PROMISE_MAX_MS 3600000
 #define QUEUE_LOOK     1024
@@ -426,6 +428,12 @@ void limiter_release(struct limit_ticket *t)
 
 /* --- claims and headers --- */
 
+/* When the statement that asks for what is wished for now may have been answered. */
+static int64_t answer_in(const struct limiter *l, uint64_t now_ms)
+{
+	return l->asking || now_ms >= l->not_before_ms ? ANSWER_MS : (int64_t)(l->not_before_ms - now_ms) + ANSWER_MS;
+}
+
 int limiter_room(struct limiter *l, const struct conf_target *target, int wanted, int64_t *ret_wait_ms)
 {
 	uint64_t now = clock_mono_ms();
@@ -442,12 +450,12 @@ int limiter_room(struct limiter *l, const struct conf_target *target, int wanted
 		each = MIN(each, k->cap);
 		int64_t calls = MAX(limit_left(k, now) - limit_queued(k, QUEUE_LOOK), (int64_t)0) / each;
 		if (calls < wanted) {
-			k->wish = MIN(each * wanted, k->cap);
+			k->wish = MIN(each * wanted * WISH_CLAIMS, k->cap);
 			k->wish_until_ms = now + WISH_MS;
 			limiter_touch(l, k);
 		}
 		if (calls == 0)
-			*ret_wait_ms = MAX(*ret_wait_ms, k->free_at_ms > now + LIMIT_TICK_MS ? (int64_t)(k->free_at_ms - now) : LIMIT_TICK_MS);
+			*ret_wait_ms = MAX(*ret_wait_ms, k->free_at_ms > now + LIMIT_TICK_MS ? (int64_t)(k->free_at_ms - now) : answer_in(l, now));
 		room = MIN(room, calls);
 	}
 	return (int)room;
