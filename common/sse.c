@@ -83,7 +83,8 @@ static int take_line(struct sse *s, struct str line)
 	if (line.n == 0)
 		return dispatch(s);
 	if (line.p[0] == '{') { /* no field is named so: Ollama and Gemini tell of an error like that in the middle of a stream */
-		int rc = set_field(&s->event, STR("error"));
+		int rc = dispatch(s); /* what came before it is an event of its own */
+		rc = rc < 0 ? rc : set_field(&s->event, STR("error"));
 		rc = rc < 0 ? rc : add_data(s, line);
 		return rc < 0 ? rc : dispatch(s);
 	}

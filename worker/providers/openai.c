@@ -17,6 +17,7 @@
 #define MESSAGE_MAX      500
 #define TRUNCATION_MIN   4096 /* bytes of text below which nothing is said */
 #define TRUNCATION_BYTES 12
+#define COUNT_MAX        ((int64_t)1 << 53)
 
 struct provider_call {
 	struct arena *arena;
@@ -103,9 +104,10 @@ static void say(struct provider_call *c, struct provider_result *r, enum err_cod
 		r->message = arena_str(c->arena, str_utf8_prefix(message, MESSAGE_MAX));
 }
 
+/* Small enough to be added up. */
 static int64_t count_of(const json_t *usage, const char *key)
 {
-	return MAX(json_i64(usage, key, 0), 0);
+	return MIN(MAX(json_i64(usage, key, 0), 0), COUNT_MAX);
 }
 
 bool openai_read_usage(struct provider_usage *ret, const json_t *usage)
@@ -123,6 +125,8 @@ bool openai_read_usage(struct provider_usage *ret, const json_t *usage)
 	ret->audio_input = count_of(in, "audio_tokens");
 	ret->reasoning = count_of(out, "reasoning_tokens");
 	int64_t total = json_i64(usage, "total_tokens", -1);
+	if (ret->reasoning > 0 && total == ret->input + ret->output + ret->reasoning)
+		ret->output += ret->reasoning; /* xAI counts it apart */
 	ret->disagrees = total >= 0 && total != ret->input + ret->output;
 	assembly_usage_tidy(ret);
 	/* Some servers send zeros when they did not count. */
@@ -141,40 +145,28 @@ static void say_error(struct provider_call *c, struct provider_result *r, const 
 	say(c, r, classify(&f), f.message);
 }
 
-/* A finish reason of a well-formed answer. */
-static void judge_finish(struct provider_call *c, struct provider_result *r, struct str finish, bool has_output)
-{
-	r->finish_reason = arena_str(c->arena, finish);
-	if (str_eq_z(finish, "content_filter"))
-		say(c, r, ERR_CONTENT_FILTER, STR("the provider's content filter stopped the answer"));
-	else if (str_eq_z(finish, "insufficient_system_resource"))
-		say(c, r, ERR_TRANSIENT, STR("the provider ran out of resources"));
-	else if (str_eq_z(finish, "length") && !has_output)
-		say(c, r, ERR_OUTPUT_TRUNCATED, STR("the token limit was reached before any output"));
-	else if (!has_output)
-		say(c, r, ERR_BAD_OUTPUT, STR("the answer holds no content"));
-}
-
-static bool message_has_output(const json_t *m)
-{
-	const json_t *content = json_get(m, "content");
-	return json_is_string(content) || json_array_size(content) > 0 || json_is_string(json_get(m, "refusal")) ||
-	       json_array_size(json_get(m, "tool_calls")) > 0 || json_is_object(json_get(m, "function_call")) || json_is_object(json_get(m, "audio"));
-}
-
+/* By the rules for streams, from its first choice. Not all servers give a finish reason here, and sound is something without text. */
 static void judge_chat(struct provider_call *c, struct provider_result *r, const json_t *body)
 {
-	const json_t *choice = json_array_get(json_get(body, "choices"), 0), *m = json_get(choice, "message");
-	struct str finish = json_str(choice, "finish_reason"), content = json_str(m, "content");
+	struct openai_stream *s = &c->stream;
+	struct assembly *a = &s->assembly;
+	const json_t *choice = json_array_get(json_get(body, "choices"), 0), *m = json_get(choice, "message"), *function = json_get(m, "function_call");
 	if (!json_is_object(m)) {
 		say(c, r, ERR_BAD_OUTPUT, STR("the answer holds no choices"));
 		return;
 	}
-	r->output_bytes = (int64_t)content.n;
-	bool empty = str_eq_z(finish, "length") && content.n == 0 && json_array_size(json_get(m, "tool_calls")) == 0;
-	judge_finish(c, r, finish, message_has_output(m) && !empty);
-	if (r->class == ERR_OK && c->schema && str_eq_z(finish, "length"))
-		say(c, r, ERR_OUTPUT_TRUNCATED, STR("the token limit was reached within the JSON that was asked for"));
+	a->sink = (struct provider_sink){ NULL, NULL }; /* what is whole is told by its result */
+	int rc = openai_take_message(s, m);
+	if (rc == 0 && json_is_object(function))
+		rc = assembly_tool(a, 0, STR(""), json_str(function, "name"), json_str(function, "arguments"));
+	a->has_content |= json_is_object(json_get(m, "audio"));
+	a->usage = r->usage;
+	a->usage_known = r->usage_known;
+	openai_take_finish(s, choice);
+	a->finish = a->finish.n ? a->finish : STR("stop");
+	a->done = true;
+	assembly_conclude(a, rc, c->schema, r);
+	r->finish_reason = arena_str(c->arena, json_str(choice, "finish_reason"));
 }
 
 static bool embeddings_are_whole(const struct provider_call *c, const json_t *data)
@@ -214,15 +206,18 @@ static void end_whole(struct provider_call *c, struct provider_result *r)
 		return;
 	}
 	read_usage(r, json_get(body, "usage"));
-	const json_t *error = json_get(body, "error");
-	if (error && !json_is_null(error))
-		say_error(c, r, body, 0);
+	const json_t *error = openai_error_in(body);
+	if (error)
+		say_error(c, r, error, 0);
 	else if (!c->embeddings)
 		judge_chat(c, r, body);
 	else if (!embeddings_are_whole(c, json_get(body, "data")))
 		say(c, r, ERR_BAD_OUTPUT, STR("the answer does not hold an embedding for each input"));
-	if (r->class == ERR_OK && json_write(&r->result, body) < 0)
-		say(c, r, ERR_TOO_LARGE, STR("the answer is too large"));
+	if (r->class == ERR_OK) {
+		buf_clear(&r->result);
+		if (json_write(&r->result, body) < 0)
+			say(c, r, ERR_TOO_LARGE, STR("the answer is too large"));
+	}
 	json_decref(body);
 }
 

@@ -14,13 +14,20 @@ struct openai_stream {
 	struct assembly assembly;
 	size_t max_bytes;
 	struct buf before, after; /* the shape of the last chunk that held text only */
-	json_t *error;            /* owned: the event that ended it */
+	int64_t calls;            /* one more than the index of the last tool call; 0: there was none */
+	json_t *error;            /* owned: what holds the error that ended it */
 };
 
 void openai_stream_init(struct openai_stream *s, size_t max_bytes, struct provider_sink sink, struct arena *a);
 void openai_stream_done(struct openai_stream *s);
 /* 0; -ERR_STREAM_CUT after an error event; -ERR_BAD_OUTPUT; -ERR_TOO_LARGE. */
 int openai_stream_feed(struct openai_stream *s, struct str piece);
+
+/* For whole answers: the message (or delta), as openai_stream_feed; the choice's finish reason; what holds the error in an answer (or chunk), borrowed,
+ * NULL when there is none. */
+int openai_take_message(struct openai_stream *s, const json_t *message);
+void openai_take_finish(struct openai_stream *s, const json_t *choice);
+json_t *openai_error_in(json_t *answer);
 
 /* OpenAI's usage object; false when nothing was counted (some servers send zeros). */
 bool openai_read_usage(struct provider_usage *ret, const json_t *usage);

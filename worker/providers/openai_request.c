@@ -3,7 +3,7 @@
  * A request to OpenAI or a server that speaks its protocol: as it came, with the target's model, and with what the server is known to want otherwise
  * (its quirks). Nothing that is large is copied: a message is copied shallowly, and only where something in it changes.
  *
- * Asked for as a stream where that loses nothing: several choices, log probabilities, audio and the old `functions` are asked for whole.
+ * Asked for as a stream where that loses nothing: several choices, log probabilities, audio, custom tools and the old `functions` are asked for whole.
  */
 #include "worker/providers/openai.h"
 
@@ -17,11 +17,22 @@ static uint32_t quirks_of(const struct conf_target *t)
 	return t->record ? t->record->quirks : QUIRK_NONE;
 }
 
+/* Custom tools are called with any text, which an assembly takes for broken JSON. */
+static bool has_custom_tool(const json_t *tools)
+{
+	const json_t *tool;
+	size_t i;
+	json_array_foreach (tools, i, tool)
+		if (str_eq_z(json_str(tool, "type"), "custom"))
+			return true;
+	return false;
+}
+
 static bool can_stream(const struct provider_ask *ask)
 {
 	const json_t *r = ask->request;
 	return ask->target->stream && ask->kind != PROVIDER_EMBEDDINGS && json_i64(r, "n", 1) <= 1 && !json_is_true(json_get(r, "logprobs")) &&
-	       !json_get(r, "modalities") && !json_get(r, "audio") && !json_get(r, "functions");
+	       !json_get(r, "modalities") && !json_get(r, "audio") && !json_get(r, "functions") && !has_custom_tool(json_get(r, "tools"));
 }
 
 /* --- messages --- */

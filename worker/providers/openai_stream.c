@@ -14,7 +14,7 @@
 
 /* --- the shape of a chunk --- */
 
-static const struct str text_mark = STR("\"delta\":{\"content\":\"");
+static const struct str text_mark = STR("\"content\":\"");
 
 /* The text of an event of the known shape. */
 static bool read_known(const struct openai_stream *s, struct str data, struct str *ret)
@@ -33,7 +33,7 @@ static void learn_shape(struct openai_stream *s, struct str data)
 	ssize_t at = str_find(data, text_mark);
 	buf_clear(&s->before);
 	buf_clear(&s->after);
-	if (at < 0)
+	if (at < 0 || str_find(str_sub(data, (size_t)at + 1, data.n), text_mark) >= 0) /* which one would be the text? */
 		return;
 	size_t from = (size_t)at + text_mark.n;
 	size_t text = buf_json_plain(str_sub(data, from, data.n));
@@ -46,14 +46,27 @@ static void learn_shape(struct openai_stream *s, struct str data)
 
 /* --- chunks --- */
 
+/* A call without an index (whole answers have none): one with an id or a name is a new one, any other belongs to the last. */
+static int64_t index_of(struct openai_stream *s, const json_t *call)
+{
+	const json_t *index = json_get(call, "index");
+	if (json_is_integer(index))
+		s->calls = json_integer_value(index) < ASSEMBLY_TOOLS_MAX ? json_integer_value(index) + 1 : ASSEMBLY_TOOLS_MAX + 1;
+	else if (s->calls <= ASSEMBLY_TOOLS_MAX && (s->calls <= 0 || json_str(call, "id").n || json_str(json_get(call, "function"), "name").n))
+		s->calls++;
+	return s->calls - 1;
+}
+
 static int take_tool_call(struct openai_stream *s, const json_t *call)
 {
 	const json_t *function = json_get(call, "function"), *arguments = json_get(function, "arguments");
+	if (json_is_object(json_get(call, "custom"))) /* asked for whole, and passed on as it came: it is enough that it is there */
+		return assembly_text(&s->assembly, DELTA_TEXT, STR(""));
 	struct buf whole;
 	buf_init(&whole, s->max_bytes);
 	int rc = json_is_object(arguments) ? json_write(&whole, arguments) : 0; /* some servers send them as an object, whole */
 	if (rc == 0)
-		rc = assembly_tool(&s->assembly, json_i64(call, "index", 0), json_str(call, "id"), json_str(function, "name"),
+		rc = assembly_tool(&s->assembly, index_of(s, call), json_str(call, "id"), json_str(function, "name"),
 		                   json_is_object(arguments) ? buf_str(&whole) : json_str_of(arguments));
 	buf_done(&whole);
 	return rc;
@@ -76,7 +89,7 @@ static int take_text(struct openai_stream *s, enum delta_kind kind, const json_t
 	return json_is_string(v) ? assembly_text(&s->assembly, kind, json_str_of(v)) : 0;
 }
 
-static int take_delta(struct openai_stream *s, const json_t *delta)
+int openai_take_message(struct openai_stream *s, const json_t *delta)
 {
 	const json_t *calls = json_get(delta, "tool_calls"), *call, *reasoning = json_get(delta, "reasoning_content");
 	size_t i;
@@ -103,6 +116,15 @@ static void take_usage(struct assembly *a, const json_t *chunk)
 	a->usage_known = openai_read_usage(&a->usage, usage);
 }
 
+void openai_take_finish(struct openai_stream *s, const json_t *choice)
+{
+	struct assembly *a = &s->assembly;
+	struct str finish = json_str(choice, "finish_reason");
+	if (str_eq_z(finish, "function_call"))
+		finish = STR("tool_calls");
+	assembly_keep(a, &a->finish, str_eq_z(finish, "model_length") ? STR("length") : finish); /* Mistral */
+}
+
 static int take_chunk(struct openai_stream *s, const json_t *chunk, const json_t *choice)
 {
 	struct assembly *a = &s->assembly;
@@ -115,9 +137,8 @@ static int take_chunk(struct openai_stream *s, const json_t *chunk, const json_t
 	take_usage(a, chunk);
 	if (!choice || json_i64(choice, "index", 0) != 0)
 		return 0;
-	int rc = take_delta(s, json_get(choice, "delta"));
-	struct str finish = json_str(choice, "finish_reason");
-	assembly_keep(a, &a->finish, str_eq_z(finish, "function_call") ? STR("tool_calls") : finish);
+	int rc = openai_take_message(s, json_get(choice, "delta"));
+	openai_take_finish(s, choice);
 	return rc;
 }
 
@@ -127,32 +148,49 @@ static bool is_there(const json_t *v)
 }
 
 /* {"error": …}; vLLM's {"object": "error", …}; OpenRouter's error inside the choice. */
-static bool is_error(const struct sse_event *e, const json_t *chunk, const json_t *choice)
+json_t *openai_error_in(json_t *answer)
 {
-	return is_there(json_get(chunk, "error")) || str_eq_z(json_str(chunk, "object"), "error") || is_there(json_get(choice, "error")) ||
-	       str_eq_z(e->event, "error");
+	json_t *choice = json_array_get(json_get(answer, "choices"), 0);
+	if (is_there(json_get(choice, "error")))
+		return choice;
+	return is_there(json_get(answer, "error")) || str_eq_z(json_str(answer, "object"), "error") ? answer : NULL;
+}
+
+/* An event "error" need not hold JSON. */
+static int end_with_error(struct openai_stream *s, json_t *holder, struct str text)
+{
+	s->error = holder ? json_incref(holder) : json_object();
+	if (!holder)
+		json_set_str(s->error, "message", text);
+	return -ERR_STREAM_CUT;
+}
+
+/* Nothing but a text: servers that put a role, or nulls, beside it put them into each chunk. */
+static bool is_text_alone(const json_t *delta)
+{
+	const char *key;
+	json_t *v;
+	json_object_foreach ((json_t *)(uintptr_t)delta, key, v)
+		if (!json_is_null(v) && strcmp(key, "content") != 0 && strcmp(key, "role") != 0)
+			return false;
+	return json_is_string(json_get(delta, "content"));
 }
 
 static int take_json(struct openai_stream *s, const struct sse_event *e)
 {
-	json_t *chunk = json_parse_lenient(e->data, NULL);
+	_cleanup_(json_drop) json_t *chunk = json_parse_lenient(e->data, NULL);
+	json_t *choice = json_array_get(json_get(chunk, "choices"), 0), *error = openai_error_in(chunk);
+	if (error || str_eq_z(e->event, "error"))
+		return end_with_error(s, error ? error : chunk, e->data);
 	if (!chunk)
 		return -ERR_BAD_OUTPUT;
-	json_t *choice = json_array_get(json_get(chunk, "choices"), 0);
-	int rc = 0;
-	if (is_error(e, chunk, choice)) {
-		s->error = json_incref(is_there(json_get(choice, "error")) ? choice : chunk);
-		rc = -ERR_STREAM_CUT;
-	} else {
-		rc = take_chunk(s, chunk, choice);
-	}
+	int rc = take_chunk(s, chunk, choice);
 	const json_t *delta = json_get(choice, "delta"), *finish = json_get(choice, "finish_reason");
-	bool plain = rc == 0 && json_object_size(delta) == 1 && json_is_string(json_get(delta, "content")) && !is_there(finish) &&
+	bool plain = rc == 0 && is_text_alone(delta) && !is_there(finish) &&
 	             !is_there(json_get(chunk, "usage")) && !json_get(chunk, "x_groq") && json_i64(choice, "index", 0) == 0 &&
 	             json_array_size(json_get(chunk, "choices")) == 1;
 	if (plain && e->event.n == 0)
 		learn_shape(s, e->data);
-	json_decref(chunk);
 	return rc;
 }
 

@@ -58,6 +58,8 @@ static void test_sse_reads_what_the_standard_says(void **state)
 		{ STR("\xEF\xBB"
 		      "data: a\n\ndata: b\n\n"), "|b|;" },
 		{ STR("error: {\"code\":500}\n\n"), "error|{\"code\":500}|;" },
+		{ STR("{\"error\":1}\n"), "error|{\"error\":1}|;" },
+		{ STR("data: a\n{}\ndata: b\n\n"), "|a|;error|{}|;|b|;" },
 		{ STR("data: a\n\n{\"error\":\"x: y\"}\ndata: b\n\n"), "|a|;error|{\"error\":\"x: y\"}|;|b|;" },
 		{ STR("data: a:b: c\n\n"), "|a:b: c|;" },
 		{ STR("\n\n\r\n\r\r\ndata: a\n\n"), "|a|;" },

@@ -82,6 +82,7 @@ static void test_openai_quirks_change_what_each_server_is_sent(void **state)
 		{ "openai", "{\"messages\":[{\"role\":\"developer\",\"content\":\"x\"}]}", 0, "\"role\":\"developer\"", NULL },
 		{ "openai", "{\"messages\":[{\"role\":\"assistant\",\"content\":\"x\",\"thinking_blocks\":[1]}]}", 0, "\"content\":\"x\"", "thinking_blocks" },
 		{ "openai", "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"a\",\"extra_content\":{\"google\":1}}]}]}", 0, "\"id\":\"a\"", "extra_content" },
+		{ "openai", "{\"tools\":[{\"type\":\"custom\"}]}", 0, NULL, "\"stream\"" },
 		{ "openai", "{\"functions\":[]}", 0, NULL, "\"stream\"" },
 		{ "openai", "{\"stream\":false,\"other\":{\"kept\":[1]}}", 0, "\"kept\":[1]", "\"stream\":false" },
 	};
@@ -205,6 +206,16 @@ static void test_openai_odd_answers_have_their_class(void **state)
 		{ "ollama", CHAT_REQUEST, true, TEXT("x") "{\"error\":\"an error was encountered while running the model\"}\n", ERR_TRANSIENT },
 		{ "llamacpp", CHAT_REQUEST, true, TEXT("x") "error: {\"code\":500,\"message\":\"m\",\"type\":\"server_error\"}\n\n" DONE, ERR_TRANSIENT },
 		{ "vllm", CHAT_REQUEST, true, "data: {\"error\":{\"message\":\"m\",\"type\":\"x\",\"code\":500}}\n\ndata: [DONE]\n\n", ERR_TRANSIENT },
+		{ "openai", CHAT_REQUEST, true, "event: error\ndata: upstream gone\n\n", ERR_TRANSIENT },
+		{ "openrouter", CHAT_REQUEST, false, "{\"choices\":[{\"message\":{\"content\":\"\"},\"error\":{\"code\":502,\"message\":\"m\"}}]}", ERR_TRANSIENT },
+		{ "mistral", CHAT_REQUEST, false, "{\"choices\":[{\"message\":{\"content\":\"x\"},\"finish_reason\":\"error\"}]}", ERR_TRANSIENT },
+		{ "vllm", CHAT_REQUEST, false, "{\"object\":\"error\",\"message\":\"m\",\"code\":500}", ERR_TRANSIENT },
+		{ "openai", CHAT_REQUEST, false, "{\"choices\":[{\"message\":{\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":\"{\"}}]}}]}", ERR_BAD_OUTPUT },
+		{ "openai", CHAT_REQUEST, false, "{\"choices\":[{\"message\":{\"tool_calls\":[{\"type\":\"custom\",\"custom\":{\"name\":\"f\",\"input\":\"{\"}}]}}]}", ERR_OK },
+		{ "openai", CHAT_REQUEST, false, "{\"choices\":[{\"message\":{\"function_call\":{\"name\":\"f\",\"arguments\":\"{}\"}},\"finish_reason\":\"function_call\"}]}", ERR_OK },
+		{ "openai", CHAT_REQUEST, true, HEAD "{\"tool_calls\":[{\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}},{\"id\":\"b\",\"function\":{\"name\":\"g\","
+		  "\"arguments\":\"{}\"}}]},\"finish_reason\":\"tool_calls\"}]}\n\n" DONE, ERR_OK },
+		{ "openai", CHAT_REQUEST, true, HEAD "{\"tool_calls\":[{\"index\":9223372036854775807,\"id\":\"a\"}]},\"finish_reason\":null}]}\n\n" DONE, ERR_BAD_OUTPUT },
 		{ "vllm", CHAT_REQUEST, true, HEAD "{\"reasoning\":\"hm\"},\"finish_reason\":null}]}\n\n" TEXT("x") STOP DONE, ERR_OK },
 		{ "openai", "{\"messages\":[],\"response_format\":{\"type\":\"json_schema\"}}", true, TEXT("{") HEAD "{},\"finish_reason\":\"length\"}]}\n\n" DONE,
 		  ERR_OUTPUT_TRUNCATED },
@@ -260,6 +271,12 @@ static void test_openai_usage_is_read_in_full_and_kept_in_order(void **state)
 	assert_int_equal(u.output, 50);
 	assert_int_equal(u.reasoning, 50);
 	assert_true(u.disagrees);
+	json_decref(v);
+	v = json_parse(STR("{\"prompt_tokens\":9223372036854775807,\"completion_tokens\":9223372036854775807,\"total_tokens\":1}"), NULL);
+	assert_true(openai_read_usage(&u, v) && u.input > 0 && u.disagrees);
+	json_decref(v);
+	v = json_parse(STR("{\"prompt_tokens\":10,\"completion_tokens\":5,\"total_tokens\":22,\"completion_tokens_details\":{\"reasoning_tokens\":7}}"), NULL);
+	assert_true(openai_read_usage(&u, v) && u.output == 12 && u.reasoning == 7 && !u.disagrees);
 	json_decref(v);
 	v = json_parse(STR("{\"prompt_tokens\":0,\"completion_tokens\":0}"), NULL);
 	assert_false(openai_read_usage(&u, v));
