@@ -37,7 +37,7 @@ def code_of(form, kind):
 
 def target_of(stack, form, model):
     base = stack.simulator.base_url.removesuffix("/v1") + BASES[form]
-    target = {"provider": "openai" if form == "azure" else form, "base_url": base, "model": model}
+    target = {"provider": form, "base_url": base, "model": model}
     # Each has a key of its own: one that is refused says nothing of the others.
     if form == "bedrock":
         return {**target, "region": "us-east-1", "access_key": f"AK-{model}", "secret_key": "s"}
