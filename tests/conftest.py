@@ -156,3 +156,23 @@ def make_stack(request, workdir, shared, keys):
 def stack(make_stack):
     """One api, one worker, one simulator."""
     return make_stack()
+
+
+@pytest.fixture
+def routed(make_stack):
+    """routed({target: members}, {route: members}, {model: what the simulator does}, workers=1, section={…}): a running stack
+    with these. A target's model has its name; members are laid over an OpenAI target of the simulator."""
+
+    def make(targets, routes, script=None, workers=1, **config):
+        stack = make_stack(start=False, workers=workers, config=config)
+        plain = {"provider": "openai", "base_url": stack.simulator.base_url, "api_key": "k", "price": {"input": "1", "output": "1"}}
+        for process in stack.apis + stack.workers:
+            process.config["targets"] = {name: {**plain, "model": name, **members} for name, members in targets.items()}
+            process.config["routes"] = routes
+        stack.start()
+        if script:
+            answer = stack.simulator.http().post("/_control", {"models": script})
+            assert answer.status == 200, answer
+        return stack
+
+    return make

@@ -388,6 +388,7 @@ enum flow_next execution_weigh(struct flow *f)
 		x->judgement = (struct judgement){ .verdict = VERDICT_NEXT_TARGET, .counts = true, .why = "the next target of the route" };
 	else if (has_special(j, class))
 		x->judgement = (struct judgement){ .verdict = VERDICT_AGAIN, .counts = true, .why = x->routing.why };
+	x->attempt.row->flags |= partial ? FLAG_PARTIAL : 0;
 	x->attempt.row->next = str_from(x->judgement.why);
 	if (class != ERR_OK)
 		log_failure(j, x->attempt.row, &x->judgement);

@@ -4,32 +4,7 @@
 import json
 from collections import Counter
 
-import pytest
-
 ENDED = ("succeeded", "failed", "canceled", "expired")
-
-
-def target(stack, model, **more):
-    return {"provider": "openai", "base_url": stack.simulator.base_url, "api_key": "k", "model": model,
-            "price": {"input": "1", "output": "1"}, **more}
-
-
-@pytest.fixture
-def routed(make_stack):
-    """routed({target: members}, {route: members}, script): a running stack with these."""
-
-    def make(targets, routes, script=None, workers=1, **config):
-        stack = make_stack(start=False, workers=workers, config=config)
-        for process in stack.apis + stack.workers:
-            process.config["targets"] = {name: target(stack, name, **members) for name, members in targets.items()}
-            process.config["routes"] = routes
-        stack.start()
-        if script:
-            answer = stack.simulator.http().post("/_control", {"models": script})
-            assert answer.status == 200, answer
-        return stack
-
-    return make
 
 
 def end_of(stack, request="hello", limit=30, **fields):
