@@ -14,6 +14,7 @@
 
 #include "common/log.h"
 #include "worker/cost.h"
+#include "worker/lease.h"
 #include "worker/live.h"
 
 #define LEASES_COUNTED 6 /* of a job that was given back: more does not lengthen its waits */
@@ -44,6 +45,12 @@ static int64_t expected_output(const struct execution *x, const struct job *j)
 	return x->facts.max_output > 0 ? x->facts.max_output : target_output_p95(x->routing.list[x->pick.at].live);
 }
 
+/* Until it can be shortened no more, a request that may be is only tried: it will not come back for all of it. */
+static bool may_shorten(const struct execution *x, const struct job *j)
+{
+	return x->on_limit == ON_LIMIT_SHORTEN && expected_output(x, j) > x->route->shorten_floor;
+}
+
 enum flow_next execution_admit(struct flow *f)
 {
 	struct job *j = job_of(f);
@@ -68,9 +75,11 @@ enum flow_next execution_admit(struct flow *f)
 		.feature = x->feature,
 		.input_tokens = request_facts_tokens(&x->facts, target_millibytes(c->live)),
 		.output_tokens = expected_output(x, j),
+		.only_now = may_shorten(x, j),
 	};
+	bool tries = ask.only_now || x->on_limit == ON_LIMIT_FALLBACK;
 	x->limit = (struct limit_op){ .limiter = j->worker->limiter };
-	limiter_take(j->worker->limiter, &x->limit, &ask, &x->ticket, x->on_limit == ON_LIMIT_QUEUE ? conf_now()->retry_in_place_ms : PATIENCE_MS, f);
+	limiter_take(j->worker->limiter, &x->limit, &ask, &x->ticket, tries ? PATIENCE_MS : conf_now()->retry_in_place_ms, f);
 	return FLOW_WAIT;
 }
 
@@ -91,8 +100,9 @@ static enum flow_next at_limit(struct job *j)
 	struct execution *x = j->execution;
 	struct limit_op *op = &x->limit;
 	int64_t wait_ms = op->wait_ms;
-	if (x->on_limit == ON_LIMIT_SHORTEN && op->shorten_to >= x->route->shorten_floor && op->shorten_to != x->max_output) {
-		x->max_output = op->shorten_to;
+	int64_t shorter = MAX(op->shorten_to, x->route->shorten_floor);
+	if (may_shorten(x, j) && op->shorten_to >= 0 && shorter < expected_output(x, j)) {
+		x->max_output = shorter;
 		return flow_jump(&j->flow, ADMIT);
 	}
 	give_up_probe(j);
@@ -108,6 +118,16 @@ static enum flow_next at_limit(struct job *j)
 	return execution_wait(j, wait_ms, PARK_RATE_LIMIT);
 }
 
+/* This worker was frozen, or the database away, for longer than its lease lives: the limits that it holds may be others' by now, and the job, too. */
+static enum flow_next in_doubt(struct job *j)
+{
+	struct execution *x = j->execution;
+	limiter_release(&x->ticket);
+	give_up_probe(j);
+	x->wait_ms = 0;
+	return flow_jump(&j->flow, KEEP);
+}
+
 enum flow_next execution_admitted(struct flow *f, int rc)
 {
 	struct job *j = job_of(f);
@@ -115,7 +135,7 @@ enum flow_next execution_admitted(struct flow *f, int rc)
 	if (x->asking_probe)
 		return probe_answered(j, rc);
 	if (rc == 0 && !f->canceled)
-		return FLOW_NEXT;
+		return leases_are_good(j->worker->leases) ? FLOW_NEXT : in_doubt(j);
 	if (f->canceled || rc == -ERR_TOO_LARGE)
 		give_up_probe(j);
 	if (f->canceled) {

@@ -155,7 +155,7 @@ static int64_t shorten_to(const struct limit_op *op, uint64_t now_ms, bool whole
 		if (left < need->amount)
 			fits = MIN(fits, left - (k->kind == LIMIT_TOKENS ? MAX(op->ask.input_tokens, (int64_t)0) : 0));
 	}
-	return fits == INT64_MAX ? -1 : MAX(fits, (int64_t)-1);
+	return fits == INT64_MAX || op->ask.output_tokens <= 0 ? -1 : MAX(fits, whole ? (int64_t)-1 : (int64_t)0);
 }
 
 static void tell(struct limit_op *op, const struct limit *k)
@@ -175,7 +175,7 @@ static void give_up(struct limiter *l, struct limit_op *op)
 		struct limit *k = t->needs[i].limit;
 		if (k->cap == 0 || (k != op->blocked && limit_left(k, now) >= t->needs[i].amount && k->waiters.n == 0))
 			continue;
-		int64_t wait = promise(l, k, t->needs[i].amount, now);
+		int64_t wait = !op->ask.only_now ? promise(l, k, t->needs[i].amount, now) : k->free_at_ms > now ? (int64_t)(k->free_at_ms - now) : LIMIT_TICK_MS;
 		op->wait_ms = MAX(op->wait_ms, wait);
 		k->wish = MAX(k->wish, t->needs[i].amount);
 		k->wish_until_ms = now + WISH_MS;

@@ -36,6 +36,7 @@ struct limit_ask {
 	int64_t tenant_id;
 	struct str tenant, key_prefix, user, feature; /* names for conf_tier_find; p NULL: none. tenant p NULL: looked up by id */
 	int64_t input_tokens, output_tokens;          /* estimates */
+	bool only_now;                                /* who gives up will not come back for all of it: no later time is promised */
 };
 
 /* What a job holds of limits. Zeroed: nothing. Filled by a take, emptied by settle or release, in its place. */
@@ -56,7 +57,7 @@ int limiter_room(struct limiter *l, const struct conf_target *target, int wanted
 
 /* Takes all that ask needs, or waits for it (first come, first served) for max_wait_ms at most. Completes with 0 (ticket filled), -ERR_TIMEOUT (wait_ms
  * says when it might go; the ticket is empty), -ERR_TOO_LARGE (one need is larger than the whole limit: it will never go; `which` names it),
- * -ERR_CANCELED. shorten_to: with output shorter than asked for it would fit now (≥ 0; -1: no). */
+ * -ERR_CANCELED. shorten_to: with output shorter than asked for it would fit now (-1: output is not what is in the way; 0 also when none is left). */
 struct limit_op {
 	struct op op;
 	struct link link;

@@ -154,7 +154,8 @@ static void look(struct routing *r, struct job *j)
 	}
 }
 
-/* Where the route does not insist on its order, those at their limit stand back while another one has room. */
+/* Where the route does not insist on its order, those at their limit stand back while another one has room. Of whom the table has not said that
+ * there is none, some is asked for: they do not stand back. */
 static void prefer_room(struct routing *r, struct job *j)
 {
 	bool insists = r->choice->choose == CHOOSE_ORDERED && r->route->on_limit != ON_LIMIT_FALLBACK;
