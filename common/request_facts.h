@@ -30,6 +30,8 @@ enum request_need {
 	NEED_TOKENS      = 1 << 16, /* embeddings of token arrays */
 };
 
+#define REQUEST_NEEDS 17 /* bits */
+
 /* "images", "image URLs", "PDF files", …: for messages; one bit. */
 const char *request_need_name(uint32_t bit);
 /* One word for the configuration ("images", "image_urls", "pdf", "tools", …) to its bit; 0: none. */
@@ -39,7 +41,7 @@ const char *request_need_word(uint32_t bit);
 
 struct request_facts {
 	uint32_t needs;
-	const char *pointers[32];  /* by bit number: the JSON pointer (below the request) where the need was met first; NULL: not needed. In the arena */
+	const char *pointers[REQUEST_NEEDS]; /* by bit number: the JSON pointer (below the request) where the need was met first; NULL: not needed. In the arena */
 	int64_t text_bytes;        /* of all messages, text files, tools and the schema, or of the inputs (four for each token of an array) */
 	int messages, inputs;
 	int images;                /* each counts REQUEST_IMAGE_TOKENS in the estimate */

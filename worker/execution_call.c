@@ -293,7 +293,7 @@ static struct judgement ask_judge(struct job *j, enum err_code class)
 		.retry_after_ms = r->retry_after_ms,
 		.should_retry = r->should_retry,
 		.attempts = j->attempts + 1,
-		.max_attempts = j->max_attempts,
+		.max_attempts = execution_attempts_for_targets(j),
 		.failures_in_row = x->failures_in_row + earlier_failures(j, class),
 		.bad_outputs = x->bad_outputs,
 		.more_targets = routing_has_other(&x->routing, j, x->pick.at),

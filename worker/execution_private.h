@@ -92,6 +92,8 @@ enum flow_next execution_ask_cache(struct flow *f);
 enum flow_next execution_cache_answered(struct flow *f, int rc);
 enum flow_next execution_rung(struct flow *f);
 enum flow_next execution_rung_done(struct flow *f, int rc);
+/* Calls that the route's targets may be: one is kept for the simple model, where the ladder has it still before it. One cap holds for all. */
+int execution_attempts_for_targets(const struct job *j);
 /* Down the ladder, where one is left; else what `after` says. For AFTER_FAIL code and message are in j->end already; for AFTER_WAIT wait_ms and reason in x. */
 enum flow_next execution_down(struct job *j, enum after_ladder after);
 /* The outcome is made: what becomes of the flight that others wait for. */

@@ -111,6 +111,15 @@ enum flow_next execution_down(struct job *j, enum after_ladder after)
 	return x->nladder > 0 ? flow_jump(&j->flow, RUNG) : nothing_serves(j);
 }
 
+int execution_attempts_for_targets(const struct job *j)
+{
+	const struct execution *x = j->execution;
+	bool simple = false;
+	for (size_t i = 0; i < x->nladder; i++)
+		simple |= x->ladder[i] == RUNG_SIMPLE_MODEL;
+	return simple ? MAX(j->max_attempts - 1, 1) : j->max_attempts;
+}
+
 static enum flow_next try_simple(struct job *j)
 {
 	struct execution *x = j->execution;
@@ -137,6 +146,8 @@ enum flow_next execution_rung(struct flow *f)
 			cache_ask_stale(j->worker->cache, &x->cache, j, x->key, f);
 			return FLOW_WAIT;
 		case RUNG_SIMPLE_MODEL:
+			if (j->attempts >= j->max_attempts)
+				continue;
 			return try_simple(j);
 		case RUNG_STATIC:
 			if (j->kind != JOB_CHAT)

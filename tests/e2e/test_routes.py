@@ -111,7 +111,8 @@ def test_each_rung_serves_in_its_turn_and_recovery_goes_back_to_the_top(routed):
     control.post("/_control", {"models": {"main": DOWN}})
     job = end_of(stack, "known question")
     assert served(job) == ("stale_cache", "main") and job["served_by"]["cached"] is True
-    assert served(end_of(stack, "new question")) == ("simple_model", "small")
+    job = end_of(stack, "new question")
+    assert served(job) == ("simple_model", "small") and job["attempts"] <= 2, "one cap, whatever made the calls"
     control.post("/_control", {"models": {"small": DOWN}})
     job = end_of(stack, "another new question")
     assert served(job) == ("static", "static")

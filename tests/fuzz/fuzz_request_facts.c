@@ -23,7 +23,8 @@ static void fuzz_request_facts_look(const json_t *v, bool embeddings, struct are
 	struct request_facts f, again;
 	request_facts_read(&f, v, embeddings, a);
 	request_facts_read(&again, v, embeddings, a);
-	for (int bit = 0; bit < 32; bit++) {
+	fuzz_request_facts_check(f.needs >> REQUEST_NEEDS == 0);
+	for (int bit = 0; bit < REQUEST_NEEDS; bit++) {
 		bool needed = f.needs >> bit & 1;
 		fuzz_request_facts_check(needed == (f.pointers[bit] != NULL) && (!needed || f.pointers[bit][0] == '/'));
 		fuzz_request_facts_check(!needed || request_need_parse(str_from(request_need_word(UINT32_C(1) << bit))) == UINT32_C(1) << bit);
