@@ -13,6 +13,7 @@
 #include "common/conf.h"
 #include "worker/providers/hints.h"
 
+#define SHAPE_MAX 4096 /* bytes around the text of a chunk */
 #define BODY_MAX ((size_t)1 << 30)
 
 struct provider_call {
@@ -26,6 +27,8 @@ struct provider_call {
 	bool is_sse;               /* what comes is an event stream */
 	bool line_start, bare;     /* of the stream: a line begins; bare JSON has begun */
 	struct sse sse;
+	struct buf before, after;  /* the shape of the last chunk that held text only: what stands around the text */
+	struct buf counted;        /* the last chunk of that shape whose counts were not read yet */
 	struct buf whole;          /* what came, when it is no stream; the bare rest of a stream */
 	struct gemini_answer answer;
 };
@@ -118,16 +121,93 @@ static int make(const struct provider_ask *ask, struct arena *a, struct provider
 
 /* --- what arrives --- */
 
+/*
+ * Most chunks of a stream differ in their text and in counts only. One that stands around its text as the last that was read as JSON, digits
+ * apart, says that text; of its counts those of the last one are read.
+ */
+static bool same_but_digits(struct str a, struct str b)
+{
+	size_t i = 0, k = 0;
+	while (i < a.n && k < b.n) {
+		bool digit_a = a.p[i] >= '0' && a.p[i] <= '9', digit_b = b.p[k] >= '0' && b.p[k] <= '9';
+		if (digit_a != digit_b || (!digit_a && a.p[i] != b.p[k]))
+			return false;
+		for (; digit_a && i + 1 < a.n && a.p[i + 1] >= '0' && a.p[i + 1] <= '9'; i++)
+			continue;
+		for (; digit_b && k + 1 < b.n && b.p[k + 1] >= '0' && b.p[k + 1] <= '9'; k++)
+			continue;
+		i++;
+		k++;
+	}
+	return i == a.n && k == b.n;
+}
+
+static bool read_known(const struct provider_call *c, struct str data, struct str *ret)
+{
+	struct str before = buf_str(&c->before);
+	if (before.n == 0 || !str_has_prefix(data, before))
+		return false;
+	data = str_sub(data, before.n, data.n);
+	*ret = str_sub(data, 0, buf_json_plain(data));
+	return same_but_digits(str_sub(data, ret->n, data.n), buf_str(&c->after));
+}
+
+/* One candidate, with one part that is text, and nothing that ends it. */
+static bool is_plain(const json_t *chunk)
+{
+	const json_t *candidates = json_get(chunk, "candidates"), *candidate = json_array_get(candidates, 0);
+	const json_t *parts = json_get(json_get(candidate, "content"), "parts"), *part = json_array_get(parts, 0);
+	return json_array_size(candidates) == 1 && json_array_size(parts) == 1 && json_object_size(part) == 1 && json_is_string(json_get(part, "text")) &&
+	       !json_get(candidate, "finishReason") && !json_get(candidate, "logprobsResult") && !json_get(chunk, "promptFeedback") &&
+	       !json_get(chunk, "error") && json_i64(candidate, "index", 0) == 0;
+}
+
+static void learn_shape(struct provider_call *c, struct str data)
+{
+	static const struct str marks[] = { STR("\"text\": \""), STR("\"text\":\"") };
+	buf_clear(&c->before);
+	buf_clear(&c->after);
+	for (size_t i = 0; i < ARRAY_LEN(marks); i++) {
+		ssize_t at = str_find(data, marks[i]);
+		if (at < 0)
+			continue;
+		size_t from = (size_t)at + marks[i].n;
+		struct str rest = str_sub(data, from, data.n);
+		struct str after = str_sub(rest, buf_json_plain(rest), rest.n);
+		if (after.n == 0 || after.p[0] != '"' || from > SHAPE_MAX || after.n > SHAPE_MAX || str_find(rest, marks[i]) >= 0)
+			return;
+		buf_add_str(&c->before, str_sub(data, 0, from));
+		buf_add_str(&c->after, after);
+		return;
+	}
+}
+
+static void read_counts(struct provider_call *c)
+{
+	json_t *chunk = c->counted.n ? json_parse_lenient(buf_str(&c->counted), NULL) : NULL;
+	gemini_answer_count(&c->answer, chunk);
+	json_decref(chunk);
+	buf_clear(&c->counted);
+}
+
 static int on_event(void *arg, const struct sse_event *e)
 {
 	struct provider_call *c = arg;
-	struct str data = str_trim(e->data);
+	struct str data = str_trim(e->data), text;
 	if (data.n == 0 || str_eq_z(data, "[DONE]")) /* which some proxies add */
 		return 0;
+	if (!c->answer.error && read_known(c, data, &text)) {
+		buf_clear(&c->counted);
+		buf_add_str(&c->counted, data);
+		return text.n ? assembly_text(&c->answer.assembly, DELTA_TEXT, text) : 0;
+	}
+	read_counts(c);
 	json_t *chunk = json_parse_lenient(data, NULL);
 	if (!chunk)
 		return -ERR_BAD_OUTPUT;
 	int rc = gemini_answer_take(&c->answer, chunk, 0);
+	if (rc == 0 && is_plain(chunk))
+		learn_shape(c, data);
 	json_decref(chunk);
 	return rc;
 }
@@ -135,6 +215,9 @@ static int on_event(void *arg, const struct sse_event *e)
 static void drop_call(void *ptr)
 {
 	struct provider_call *c = ptr;
+	buf_done(&c->before);
+	buf_done(&c->after);
+	buf_done(&c->counted);
 	buf_done(&c->whole);
 	sse_done(&c->sse);
 	gemini_answer_done(&c->answer);
@@ -152,6 +235,9 @@ static struct provider_call *start(const struct provider_ask *ask, bool streamed
 	c->streamed = streamed;
 	c->should_retry = -1;
 	c->line_start = true;
+	buf_init(&c->before, SHAPE_MAX);
+	buf_init(&c->after, SHAPE_MAX);
+	buf_init(&c->counted, max_bytes);
 	buf_init(&c->whole, max_bytes);
 	sse_init(&c->sse, max_bytes, on_event, c);
 	gemini_answer_init(&c->answer, max_bytes, sink, a);
@@ -341,6 +427,7 @@ static void end_whole(struct provider_call *c, int rc, int64_t now_wall_us, stru
 
 static void end_stream(struct provider_call *c, int rc, int64_t now_wall_us, struct provider_result *r)
 {
+	read_counts(c);
 	json_t *rest = c->bare && !c->answer.error ? json_parse_lenient(buf_str(&c->whole), NULL) : NULL;
 	int taken = rest ? gemini_answer_take(&c->answer, rest, 0) : 0;
 	json_decref(rest);

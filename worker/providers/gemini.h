@@ -65,6 +65,9 @@ void gemini_answer_done(struct gemini_answer *g);
  * object; -ERR_BAD_OUTPUT; -ERR_TOO_LARGE. */
 int gemini_answer_take(struct gemini_answer *g, const json_t *chunk, int64_t index);
 
+/* Only what a chunk counts: its text has been taken already. */
+void gemini_answer_count(struct gemini_answer *g, const json_t *chunk);
+
 /* The verdict into r (see assembly_conclude), once all has come. rc: 0, or why it ended early; whole: one object came, not a stream. */
 void gemini_answer_conclude(struct gemini_answer *g, int rc, bool schema, bool whole, struct provider_result *r);
 

@@ -84,6 +84,11 @@ static void take_usage(struct gemini_answer *g, const json_t *metadata)
 	keep_tier(&g->assembly, metadata);
 }
 
+void gemini_answer_count(struct gemini_answer *g, const json_t *chunk)
+{
+	take_usage(g, json_get(chunk, "usageMetadata"));
+}
+
 /* --- parts --- */
 
 /* Unlike others, Gemini need not give a call an id; the answer to it names one, so it gets one that no other answer's calls have. */

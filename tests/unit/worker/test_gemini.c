@@ -494,6 +494,29 @@ static void test_gemini_an_endless_answer_ends_at_its_limit(void **state)
 
 /* --- embeddings --- */
 
+#define PART(text, extra) "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \"" text "\"}],\"role\": \"model\"}" extra "}],\"usageMetadata\": {\"promptTokenCount\": 7,"
+#define COUNTS(out, total) "\"candidatesTokenCount\": " out ",\"totalTokenCount\": " total "},\"modelVersion\": \"g-2.5\"}\r\n\r\n"
+
+static void test_gemini_chunks_of_one_shape_say_what_json_says(void **state)
+{
+	static const char text[] = PART("a", "") COUNTS("1", "8") PART("b", "") COUNTS("12", "19") PART("c\\n", "") COUNTS("13", "20") PART("日本", "") COUNTS("14", "21")
+	    "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \"t\",\"thought\": true}],\"role\": \"model\"}}]}\r\n\r\n"
+	    PART("e", "") COUNTS("100", "107") PART("f", ",\"finishReason\": \"STOP\"") COUNTS("205", "212");
+	struct provider_result r = streamed(text);
+	(void)state;
+	assert_int_equal(r.class, ERR_OK);
+	json_t *root = json_parse(buf_str(&r.result), NULL);
+	const json_t *m = json_get(json_array_get(json_get(root, "choices"), 0), "message");
+	assert_true(str_eq_z(json_str(m, "content"), "abc\n日本ef"));
+	assert_true(str_eq_z(json_str(m, "reasoning_content"), "t"));
+	assert_true(r.usage_known && r.usage.input == 7 && r.usage.output == 205);
+	json_decref(root);
+	/* Cut after a chunk whose counts were put off: they are there. */
+	r = answer((struct answer){ .streamed = true, .transport_rc = -ERR_STREAM_CUT }, STR(PART("a", "") COUNTS("1", "8") PART("b", "") COUNTS("12", "19")));
+	assert_true(r.class == ERR_STREAM_CUT && r.has_partial);
+	assert_true(!r.usage_known || r.usage.output == 12);
+}
+
 static void test_gemini_embeddings(void **state)
 {
 	static const struct row rows[] = {
@@ -537,6 +560,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_gemini_usage_counts_thoughts_and_tools, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_gemini_failures_by_status, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_gemini_an_endless_answer_ends_at_its_limit, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_gemini_chunks_of_one_shape_say_what_json_says, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_gemini_embeddings, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
