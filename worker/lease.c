@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/metrics.h"
 #include "sql_worker.h"
@@ -39,7 +40,8 @@ static void send_beat(struct leases *l);
 
 bool leases_are_good(const struct leases *l)
 {
-	return l->registered && loop_now_ms(l->worker->loop) < l->good_until_ms;
+	/* The clock itself, not the loop's: a process that was frozen within this turn of the loop must not believe in the time before. */
+	return l->registered && clock_mono_ms() < l->good_until_ms;
 }
 
 uint64_t leases_good_for_ms(const struct leases *l)
