@@ -90,9 +90,8 @@ def test_no_minute_and_no_moment_holds_more_than_the_limit_whatever_happens_to_w
     windows = {name: control.get(f"/_control/windows?seconds=60&model={name}").json for name in limits}
     assert windows["requests"]["requests"] <= 60 and windows["usual"]["requests"] <= 48, windows
     assert windows["tokens"]["tokens"] <= 6000, windows["tokens"]
-    # One more at most: a worker that is frozen between its last look at the lease and the write of a request sends it when it thaws, and nothing
-    # can fence that off at the provider.
-    assert windows["calls"]["in_flight"] <= 5, windows["calls"]
+    # The calls of a frozen worker cannot be fenced off at the provider: what it held (four at most) may run beside what others were granted since.
+    assert windows["calls"]["in_flight"] <= 4 + 4, windows["calls"]
 
     # Afterwards nothing is missing. Of a minute's limit 60/63 can be used: of the last thirty seconds 28.6, 22.9 and 2857.
     since = (time.time() - 30) * 1000
