@@ -243,10 +243,9 @@ static int read_choice(struct reader *r, json_t *v, const char *const *words, si
 
 static int read_cache_mode(struct reader *r, json_t *v)
 {
-	static const char *const modes[] = { "off", "exact" };
 	if (str_eq(json_str_of(v), STR("semantic")))
 		return err_set_at(r->err, ERR_UNSUPPORTED, r->pointer, "this release has no semantic cache");
-	return read_choice(r, v, modes, ARRAY_LEN(modes), "off or exact");
+	return read_choice(r, v, conf_cache_mode_words, ARRAY_LEN(conf_cache_mode_words), "off or exact");
 }
 
 /* {"mode": "exact", "ttl": 3600} */
@@ -276,14 +275,14 @@ static int read_cache(struct reader *r, json_t *v)
 
 static int read_on_limit(struct reader *r, json_t *v)
 {
-	static const char *const words[] = { "queue", "shorten", "fallback" };
-	return json_is_null(v) ? 0 : read_choice(r, v, words, ARRAY_LEN(words), "queue, shorten or fallback");
+	return json_is_null(v) ? 0 : read_choice(r, v, conf_on_limit_words, ARRAY_LEN(conf_on_limit_words), "queue, shorten or fallback");
 }
 
 static int read_on_exhausted(struct reader *r, json_t *v)
 {
-	static const char *const words[] = { "fail", "stale_cache", "simple_model", "static" };
-	return json_is_null(v) ? 0 : read_choice(r, v, words, ARRAY_LEN(words), "fail, stale_cache, simple_model or static");
+	if (json_is_null(v) || str_eq(json_str_of(v), STR("fail")))
+		return 0;
+	return read_choice(r, v, conf_rung_words, ARRAY_LEN(conf_rung_words), "fail, stale_cache, simple_model or static");
 }
 
 static int read_accept_partial(struct reader *r, json_t *v)

@@ -156,12 +156,7 @@ bool client_is_id(const char *text)
 
 void client_escape(struct buf *b, const char *text)
 {
-	for (const char *p = text; *p; p++) {
-		if (strchr("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.~", *p))
-			buf_add_char(b, *p);
-		else
-			buf_printf(b, "%%%02X", (unsigned)(unsigned char)*p);
-	}
+	buf_add_percent(b, str_from(text), "");
 }
 
 static void on_closed(void *arg)

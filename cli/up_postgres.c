@@ -391,21 +391,10 @@ int64_t up_postgres_shared_mb(int64_t memory_mb)
 	return MAX(MIN(memory_mb / 8, 2048), 16);
 }
 
-static int add_percent(struct buf *b, const char *z)
-{
-	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
-	for (; *z; z++)
-		if (strchr(plain, *z))
-			buf_add_char(b, *z);
-		else
-			buf_printf(b, "%%%02X", (unsigned)(unsigned char)*z);
-	return buf_failed(b) ? -ERR_TOO_LARGE : 0;
-}
-
 int up_postgres_url(struct buf *b, const char *password, const char *sockets, int port, const char *database)
 {
 	buf_printf(b, "postgresql://" OWNER ":%s@/%s?host=", password, database);
-	add_percent(b, sockets);
+	buf_add_percent(b, str_from(sockets), "");
 	buf_printf(b, "&port=%d", port);
 	return buf_failed(b) ? -ERR_TOO_LARGE : 0;
 }

@@ -217,6 +217,18 @@ int buf_add_json_str(struct buf *b, struct str s)
 	return buf_add_char(b, '"');
 }
 
+int buf_add_percent(struct buf *b, struct str s, const char *also_plain)
+{
+	static const char unreserved[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+	int rc = b->failed ? -ERR_TOO_LARGE : 0;
+	for (size_t i = 0; i < s.n; i++) {
+		char c = s.p[i];
+		bool plain = c && (strchr(unreserved, c) || strchr(also_plain, c));
+		rc = plain ? buf_add_char(b, c) : buf_printf(b, "%%%02X", (unsigned)(unsigned char)c);
+	}
+	return rc;
+}
+
 int buf_add_be16(struct buf *b, uint16_t v)
 {
 	v = htobe16(v);

@@ -35,6 +35,8 @@ int buf_add_i64(struct buf *b, int64_t v);
 int buf_add_json_str(struct buf *b, struct str s); /* quoted and escaped; invalid UTF-8 becomes U+FFFD */
 /* How many bytes at the front of s go into a JSON string as they are: no quote, backslash or control byte, and UTF-8. */
 size_t buf_json_plain(struct str s);
+/* s as part of a URL: what is not unreserved (RFC 3986, 2.3) nor in also_plain becomes %XX. */
+int buf_add_percent(struct buf *b, struct str s, const char *also_plain);
 int buf_add_be16(struct buf *b, uint16_t v);
 int buf_add_be32(struct buf *b, uint32_t v);
 int buf_add_be64(struct buf *b, uint64_t v);

@@ -106,6 +106,11 @@ enum conf_rung { RUNG_STALE_CACHE, RUNG_SIMPLE_MODEL, RUNG_STATIC, RUNG_COUNT };
 enum conf_on_limit { ON_LIMIT_QUEUE, ON_LIMIT_SHORTEN, ON_LIMIT_FALLBACK };
 enum conf_cache_mode { CACHE_OFF, CACHE_EXACT };
 
+/* Their words in the configuration, and in jobs. */
+extern const char *const conf_rung_words[RUNG_COUNT];
+extern const char *const conf_on_limit_words[3];
+extern const char *const conf_cache_mode_words[2];
+
 /* A prepared answer: served when the last user message matches its `match` words best; an empty match is the answer to everything else. */
 struct conf_static {
 	struct str match, text;

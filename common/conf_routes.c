@@ -253,11 +253,22 @@ static void read_rules(struct conf_reader *r, const struct conf_path *at, json_t
 
 /* --- caches, limits, the ladder --- */
 
+const char *const conf_rung_words[RUNG_COUNT] = {
+	[RUNG_STALE_CACHE] = "stale_cache",
+	[RUNG_SIMPLE_MODEL] = "simple_model",
+	[RUNG_STATIC] = "static",
+};
+const char *const conf_on_limit_words[3] = {
+	[ON_LIMIT_QUEUE] = "queue",
+	[ON_LIMIT_SHORTEN] = "shorten",
+	[ON_LIMIT_FALLBACK] = "fallback",
+};
+const char *const conf_cache_mode_words[2] = { [CACHE_OFF] = "off", [CACHE_EXACT] = "exact" };
+
 static void read_cache_mode(struct conf_reader *r, const struct conf_path *at, json_t *v, void *target)
 {
-	static const char *const words[] = { [CACHE_OFF] = "off", [CACHE_EXACT] = "exact" };
 	int i;
-	if (conf_read_choice(r, at, v, words, ARRAY_LEN(words), &i))
+	if (conf_read_choice(r, at, v, conf_cache_mode_words, ARRAY_LEN(conf_cache_mode_words), &i))
 		*(enum conf_cache_mode *)target = (enum conf_cache_mode)i;
 }
 
@@ -278,11 +289,8 @@ static void read_cache(struct conf_reader *r, const struct conf_path *at, json_t
 
 static void read_on_limit(struct conf_reader *r, const struct conf_path *at, json_t *v, void *target)
 {
-	static const char *const words[] = { [ON_LIMIT_QUEUE] = "queue",
-		                             [ON_LIMIT_SHORTEN] = "shorten",
-		                             [ON_LIMIT_FALLBACK] = "fallback" };
 	int i;
-	if (conf_read_choice(r, at, v, words, ARRAY_LEN(words), &i))
+	if (conf_read_choice(r, at, v, conf_on_limit_words, ARRAY_LEN(conf_on_limit_words), &i))
 		*(enum conf_on_limit *)target = (enum conf_on_limit)i;
 }
 
@@ -293,9 +301,6 @@ static void read_ladder_after(struct conf_reader *r, const struct conf_path *at,
 
 static void read_ladder(struct conf_reader *r, const struct conf_path *at, json_t *v, void *target)
 {
-	static const char *const words[] = { [RUNG_STALE_CACHE] = "stale_cache",
-		                             [RUNG_SIMPLE_MODEL] = "simple_model",
-		                             [RUNG_STATIC] = "static" };
 	struct conf_route *route = target;
 	if (!conf_is_type(r, at, v, JSON_ARRAY, "a list of rungs"))
 		return;
@@ -303,10 +308,10 @@ static void read_ladder(struct conf_reader *r, const struct conf_path *at, json_
 	for (size_t i = 0; i < json_array_size(v); i++) {
 		const struct conf_path down = conf_path_at(r, at, i);
 		int rung;
-		if (!conf_read_choice(r, &down, json_array_get(v, i), words, ARRAY_LEN(words), &rung))
+		if (!conf_read_choice(r, &down, json_array_get(v, i), conf_rung_words, ARRAY_LEN(conf_rung_words), &rung))
 			continue;
 		if (seen[rung])
-			conf_mistake_add(r, &down, "\"%s\" stands in the list twice", words[rung]);
+			conf_mistake_add(r, &down, "\"%s\" stands in the list twice", conf_rung_words[rung]);
 		else
 			route->ladder[route->nladder++] = (enum conf_rung)rung;
 		seen[rung] = true;

@@ -107,13 +107,7 @@ static void add_names(struct buf *b, const struct http_header *list, size_t n)
 /* A path as it is sent is encoded already; what is signed is encoded once more. */
 static void add_path(struct buf *b, struct str path)
 {
-	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/";
-	for (size_t i = 0; i < path.n; i++) {
-		if (strchr(plain, path.p[i]))
-			buf_add_char(b, path.p[i]);
-		else
-			buf_printf(b, "%%%02X", (unsigned char)path.p[i]);
-	}
+	buf_add_percent(b, path, "/");
 }
 
 static void write_canonical(const struct http_call *c, const struct parts *p, const struct http_header *list, size_t n, struct buf *b)

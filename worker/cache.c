@@ -464,7 +464,7 @@ static void cancel(struct op *op)
 
 static void join(struct cache *c, struct cache_op *op, struct job *j, const uint8_t key[32], bool stale, int64_t max_wait_ms, struct flow *flow)
 {
-	*op = (struct cache_op){ .job = j, .stale = stale, .until_ms = loop_now_ms(c->worker->loop) + (uint64_t)MAX(max_wait_ms, 0) };
+	*op = (struct cache_op){ .job = j, .until_ms = loop_now_ms(c->worker->loop) + (uint64_t)MAX(max_wait_ms, 0) };
 	op->group = group_of(c, key, stale);
 	op->waited = op->group->state == GROUP_WAITS;
 	list_push(&op->group->ops, &op->link);

@@ -38,7 +38,6 @@ struct cache_op {
 	struct job *job;
 	uint64_t until_ms;
 	bool waited;              /* for a flight */
-	bool stale;               /* also what has passed its ttl; never leads or waits */
 	/* The answer, after completion with 0: */
 	enum cache_answer answer;
 	bool shared;              /* of HIT: it waited for a flight */

@@ -96,17 +96,15 @@ static bool parse_word(struct str word, const char *const *names, size_t n, size
 /* What the job says of limits and of its ladder, else what its route does. */
 static void plan_manners(struct job *j)
 {
-	static const char *const on_limit[] = { [ON_LIMIT_QUEUE] = "queue", [ON_LIMIT_SHORTEN] = "shorten", [ON_LIMIT_FALLBACK] = "fallback" };
-	static const char *const rungs[] = { [RUNG_STALE_CACHE] = "stale_cache", [RUNG_SIMPLE_MODEL] = "simple_model", [RUNG_STATIC] = "static" };
 	struct execution *x = j->execution;
 	const json_t *partial = json_get(x->body, "accept_partial");
 	struct str exhausted = json_str(x->body, "on_exhausted");
 	size_t word;
-	x->on_limit = parse_word(json_str(x->body, "on_limit"), on_limit, ARRAY_LEN(on_limit), &word) ? (enum conf_on_limit)word : x->route->on_limit;
+	x->on_limit = parse_word(json_str(x->body, "on_limit"), conf_on_limit_words, ARRAY_LEN(conf_on_limit_words), &word) ? (enum conf_on_limit)word : x->route->on_limit;
 	x->accept_partial = json_is_boolean(partial) ? json_is_true(partial) : x->route->accept_partial;
 	x->ladder = x->route->ladder;
 	x->nladder = str_eq_z(exhausted, "fail") ? 0 : x->route->nladder;
-	if (!parse_word(exhausted, rungs, ARRAY_LEN(rungs), &word))
+	if (!parse_word(exhausted, conf_rung_words, ARRAY_LEN(conf_rung_words), &word))
 		return;
 	while (x->nladder > 0 && *x->ladder != (enum conf_rung)word) {
 		x->ladder++;

@@ -18,8 +18,6 @@
 #include "worker/live.h"
 
 #define LEASES_COUNTED 6 /* of a job that was given back: more does not lengthen its waits */
-#define PERSON_WAIT_MS 30000
-#define PATIENCE_MS    250 /* for a slice of a limit to be fetched, where the route does not wait for limits */
 
 /* --- admit: what the call needs before it is made --- */
 
@@ -28,9 +26,11 @@ static struct candidate *chosen(struct execution *x)
 	return &x->routing.list[x->pick.at];
 }
 
-static void give_up_probe(struct job *j)
+/* There will be no call: the fleet's probe and what was taken of limits go back, where the job has them. */
+static void give_up_admission(struct job *j)
 {
 	struct execution *x = j->execution;
+	limiter_release(&x->ticket);
 	if (x->probing)
 		targets_probe_release(j->worker->targets, chosen(x)->live);
 	x->probing = false;
@@ -57,7 +57,7 @@ enum flow_next execution_admit(struct flow *f)
 	struct execution *x = j->execution;
 	struct candidate *c = chosen(x);
 	if (f->canceled) {
-		give_up_probe(j);
+		give_up_admission(j);
 		return execution_stopped(j);
 	}
 	x->asking_probe = c->probe && !x->probing;
@@ -79,7 +79,7 @@ enum flow_next execution_admit(struct flow *f)
 	};
 	bool tries = ask.only_now || x->on_limit == ON_LIMIT_FALLBACK;
 	x->limit = (struct limit_op){ .limiter = j->worker->limiter };
-	limiter_take(j->worker->limiter, &x->limit, &ask, &x->ticket, tries ? PATIENCE_MS : conf_now()->retry_in_place_ms, f);
+	limiter_take(j->worker->limiter, &x->limit, &ask, &x->ticket, tries ? ROUTING_PATIENCE_MS : conf_now()->retry_in_place_ms, f);
 	return FLOW_WAIT;
 }
 
@@ -88,7 +88,7 @@ static enum flow_next probe_answered(struct job *j, int rc)
 	struct execution *x = j->execution;
 	x->probing = rc == 0;
 	if (j->flow.canceled) {
-		give_up_probe(j);
+		give_up_admission(j);
 		return execution_stopped(j);
 	}
 	return flow_jump(&j->flow, rc == 0 ? ADMIT : CHOOSE);
@@ -105,7 +105,7 @@ static enum flow_next at_limit(struct job *j)
 		x->max_output = shorter;
 		return flow_jump(&j->flow, ADMIT);
 	}
-	give_up_probe(j);
+	give_up_admission(j);
 	if (x->on_limit == ON_LIMIT_FALLBACK && op->is_target) {
 		routing_tried(&x->routing, x->pick.at);
 		if (routing_has_other(&x->routing, j, x->pick.at))
@@ -122,8 +122,7 @@ static enum flow_next at_limit(struct job *j)
 static enum flow_next in_doubt(struct job *j)
 {
 	struct execution *x = j->execution;
-	limiter_release(&x->ticket);
-	give_up_probe(j);
+	give_up_admission(j);
 	x->wait_ms = 0;
 	return flow_jump(&j->flow, KEEP);
 }
@@ -137,11 +136,9 @@ enum flow_next execution_admitted(struct flow *f, int rc)
 	if (rc == 0 && !f->canceled)
 		return leases_are_good(j->worker->leases) ? FLOW_NEXT : in_doubt(j);
 	if (f->canceled || rc == -ERR_TOO_LARGE)
-		give_up_probe(j);
-	if (f->canceled) {
-		limiter_release(&x->ticket);
+		give_up_admission(j);
+	if (f->canceled)
 		return execution_stopped(j);
-	}
 	if (rc != -ERR_TOO_LARGE)
 		return at_limit(j);
 	/* It will never fit: another target may have more room, another moment has not. */
@@ -162,8 +159,7 @@ enum flow_next execution_call(struct flow *f)
 	struct candidate *c = chosen(x);
 	struct err err = { 0 };
 	if (f->canceled) {
-		limiter_release(&x->ticket);
-		give_up_probe(j);
+		give_up_admission(j);
 		return execution_stopped(j);
 	}
 	attempt_done(&x->attempt);
@@ -182,8 +178,7 @@ enum flow_next execution_call(struct flow *f)
 		j->number++;
 		return FLOW_WAIT;
 	}
-	limiter_release(&x->ticket);
-	give_up_probe(j);
+	give_up_admission(j);
 	/* This wire format cannot say it; another one may. */
 	j->end.target = c->target->name;
 	j->end.error_code = err_code_name(rc);
@@ -352,7 +347,7 @@ static enum flow_next give_up(struct job *j)
 	}
 	/* The key waits for a person, and so do the jobs: the failure is not theirs. */
 	bool key = (class == ERR_PROVIDER_AUTH || class == ERR_BILLING) && is_configured(x, x->attempt.target);
-	x->wait_ms = PERSON_WAIT_MS;
+	x->wait_ms = ROUTING_PERSON_MS;
 	x->wait_reason = PARK_UNAVAILABLE;
 	return execution_down(j, key ? AFTER_WAIT : AFTER_FAIL);
 }

@@ -15,9 +15,7 @@
 #include "worker/cost.h"
 #include "worker/limiter.h"
 
-#define PERSON_WAIT_MS 30000 /* a target that waits for a person is looked at so often */
 #define UNKNOWN_COST   INT64_MAX
-#define PATIENCE_MS    250 /* a slice of a limit that is fetched within that is no limit reached */
 
 /* --- rules --- */
 
@@ -146,7 +144,7 @@ static void look(struct routing *r, struct job *j)
 		c->probe = g.gate == GATE_PROBE;
 		c->rate_limited = g.rate_limited;
 		if (g.gate == GATE_CLOSED)
-			leave_out(c, g.why, g.needs_person ? PERSON_WAIT_MS : MAX(g.wait_ms, 1));
+			leave_out(c, g.why, g.needs_person ? ROUTING_PERSON_MS : MAX(g.wait_ms, 1));
 		else if (!c->probe && routing_is_retry(r, j, i) && !targets_may_retry(c->live))
 			leave_out(c, "its retry budget is spent", conf_now()->retry_max_ms / 4 + (int64_t)worker_jitter(1000));
 		else if (c->tried)
@@ -168,7 +166,7 @@ static void prefer_room(struct routing *r, struct job *j)
 		if (r->list[i].left_out)
 			continue;
 		int64_t ms = 0;
-		if (limiter_room(j->worker->limiter, r->list[i].target, 1, &ms) > 0 || ms <= PATIENCE_MS)
+		if (limiter_room(j->worker->limiter, r->list[i].target, 1, &ms) > 0 || ms <= ROUTING_PATIENCE_MS)
 			any = true;
 		else
 			wait[i] = MAX(ms, 1);
@@ -439,18 +437,18 @@ static void not_before(struct room *m, int64_t wait_ms, enum park_reason reason)
 
 static void add_room(struct room *m, const struct conf_target *target, uint64_t now)
 {
-	struct gate_state g;
+	const struct target_live *live = targets_find(m->worker->targets, target);
+	struct gate_state g, in_series;
 	int64_t wait = 0;
-	targets_gate(targets_find(m->worker->targets, target), now, false, &g);
-	/* A draining one takes those that it has called before: they stand at the front, so one at a time is enough to find them. */
-	struct gate_state in_series;
-	targets_gate(targets_find(m->worker->targets, target), now, true, &in_series);
-	if (g.gate == GATE_CLOSED && in_series.gate == GATE_OPEN) {
-		m->open++;
-		return;
-	}
+	targets_gate(live, now, false, &g);
 	if (g.gate == GATE_CLOSED) {
-		not_before(m, g.needs_person ? PERSON_WAIT_MS : g.wait_ms, g.rate_limited ? PARK_RATE_LIMIT : PARK_UNAVAILABLE);
+		/* A draining one takes those that it has called before: they stand at the front, so one at a time is enough to find them. */
+		targets_gate(live, now, true, &in_series);
+		if (in_series.gate == GATE_OPEN) {
+			m->open++;
+			return;
+		}
+		not_before(m, g.needs_person ? ROUTING_PERSON_MS : g.wait_ms, g.rate_limited ? PARK_RATE_LIMIT : PARK_UNAVAILABLE);
 		return;
 	}
 	int room = g.gate == GATE_PROBE ? 1 : limiter_room(m->worker->limiter, target, m->wanted, &wait);

@@ -11,6 +11,9 @@
 #include "worker/job.h"
 #include "worker/targets.h"
 
+#define ROUTING_PERSON_MS   30000 /* a target that waits for a person is looked at so often */
+#define ROUTING_PATIENCE_MS 250   /* a slice of a limit that is fetched within that is no limit reached */
+
 struct candidate {
 	const struct conf_target *target;
 	struct target_live *live;

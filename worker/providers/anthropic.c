@@ -16,7 +16,6 @@
 #define VERSION       "2023-06-01"
 #define FILES_BETA    "files-api-2025-04-14"
 #define BODY_MAX      ((size_t)1 << 30)
-#define MESSAGE_MAX   500
 #define REQUEST_ID_MAX 100
 
 struct provider_call {
@@ -60,18 +59,6 @@ static void add_headers(const struct conf_target *t, bool files, struct arena *a
 	ret->nheaders = n;
 }
 
-/* Written wide, then kept in memory of just its size: it is held as long as the call lasts. */
-static int write_body(const json_t *body, struct buf *b)
-{
-	struct buf wide;
-	buf_init(&wide, b->max);
-	int rc = json_write(&wide, body);
-	if (rc == 0)
-		rc = buf_add_str(b, buf_str(&wide));
-	buf_done(&wide);
-	return rc;
-}
-
 static int make(const struct provider_ask *ask, struct arena *a, struct provider_request *ret, struct err *err)
 {
 	struct err why = { .code = ERR_OK };
@@ -90,7 +77,7 @@ static int make(const struct provider_ask *ask, struct arena *a, struct provider
 	ret->method = "POST";
 	ret->url = arena_printf(a, STR_FMT "/messages", STR_ARG(ask->target->base_url)).p;
 	add_headers(ask->target, files, a, ret);
-	int rc = write_body(body, &ret->body);
+	int rc = json_write(&ret->body, body);
 	json_decref(body);
 	return rc < 0 ? err_set(err, ERR_TOO_LARGE, "the request does not fit into 1 GiB") : 0;
 }
@@ -127,8 +114,7 @@ static void answer_head(struct provider_call *c, int status, const struct http_h
 	c->status = status;
 	c->headers = h;
 	c->nheaders = n;
-	struct str should = str_trim(http_find(h, n, "x-should-retry"));
-	c->should_retry = str_eq_nocase(should, STR("true")) ? 1 : str_eq_nocase(should, STR("false")) ? 0 : -1;
+	c->should_retry = should_retry_read(h, n);
 	/* A server that ignores `stream` answers with one object and says so in its content type. */
 	struct str media = http_media_type(http_find(h, n, "content-type"), type, sizeof type);
 	c->is_sse = status < 300 && c->streamed && !str_eq_z(media, "application/json");
@@ -160,7 +146,7 @@ static void say(struct provider_call *c, struct provider_result *r, enum err_cod
 	if (id.n == 0)
 		id = http_find(c->headers, c->nheaders, "request-id");
 	r->class = class;
-	message = str_utf8_prefix(message, MESSAGE_MAX - REQUEST_ID_MAX - 20);
+	message = str_utf8_prefix(message, PROVIDER_MESSAGE_MAX - REQUEST_ID_MAX - 20);
 	if (id.n == 0 || id.n > REQUEST_ID_MAX || !str_is_utf8(id))
 		r->message = message.n ? arena_str(c->arena, message) : message;
 	else

@@ -12,7 +12,6 @@
 #include "common/conf.h"
 #include "worker/providers/hints.h"
 
-#define MESSAGE_MAX 500
 #define RESULT_MAX  ((size_t)1 << 30)
 
 struct provider_call {
@@ -77,9 +76,7 @@ static int answer_data(struct provider_call *c, struct str piece, bool *ret_toke
 
 static void say(struct provider_call *c, struct provider_result *r, enum err_code class, struct str message)
 {
-	r->class = class;
-	if (message.n)
-		r->message = arena_str(c->arena, str_utf8_prefix(message, MESSAGE_MAX));
+	provider_say(r, class, message, c->arena);
 }
 
 /* {"message"} or {"Message"}, the exception's name in a header or in `__type`. */

@@ -257,14 +257,7 @@ static struct str path_of(struct str model, struct arena *a)
 {
 	struct buf b;
 	buf_init(&b, URL_PATH_MAX);
-	for (size_t i = 0; i < model.n; i++) {
-		char c = model.p[i];
-		bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' || c == '.' || c == '~';
-		if (plain)
-			buf_add_char(&b, c);
-		else
-			buf_printf(&b, "%%%02X", (unsigned char)c);
-	}
+	buf_add_percent(&b, model, "");
 	struct str path = arena_str(a, buf_str(&b));
 	buf_done(&b);
 	return path;

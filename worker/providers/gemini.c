@@ -13,7 +13,6 @@
 #include "common/conf.h"
 #include "worker/providers/hints.h"
 
-#define SHAPE_MAX 4096 /* bytes around the text of a chunk */
 #define BODY_MAX ((size_t)1 << 30)
 
 struct provider_call {
@@ -27,7 +26,7 @@ struct provider_call {
 	bool is_sse;               /* what comes is an event stream */
 	bool line_start, bare;     /* of the stream: a line begins; bare JSON has begun */
 	struct sse sse;
-	struct buf before, after;  /* the shape of the last chunk that held text only: what stands around the text */
+	struct shape shape;        /* of the last chunk that held text only */
 	struct buf counted;        /* the last chunk of that shape whose counts were not read yet */
 	struct buf whole;          /* what came, when it is no stream; the bare rest of a stream */
 	struct gemini_answer answer;
@@ -53,14 +52,7 @@ void gemini_add_model(struct buf *b, struct str model)
 			model = str_sub(model, collection.n, model.n);
 		}
 	buf_add_str(b, collection);
-	for (size_t i = 0; i < model.n; i++) {
-		char c = model.p[i];
-		bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_' || c == '~' || c == '@';
-		if (plain)
-			buf_add_char(b, c);
-		else
-			buf_printf(b, "%%%02X", (unsigned)(unsigned char)c);
-	}
+	buf_add_percent(b, model, "@");
 }
 
 static bool can_stream(const struct provider_ask *ask)
@@ -92,18 +84,6 @@ static void set_headers(const struct conf_target *t, struct arena *a, struct pro
 	ret->nheaders = n;
 }
 
-/* Written wide and then once more in memory of just its size: it is held as long as the call lasts. */
-static int write_body(struct buf *b, const json_t *body)
-{
-	struct buf wide;
-	buf_init(&wide, b->max);
-	int rc = json_write(&wide, body);
-	if (rc == 0)
-		rc = buf_add_str(b, buf_str(&wide));
-	buf_done(&wide);
-	return rc;
-}
-
 static int make(const struct provider_ask *ask, struct arena *a, struct provider_request *ret, struct err *err)
 {
 	buf_init(&ret->body, BODY_MAX);
@@ -114,43 +94,12 @@ static int make(const struct provider_ask *ask, struct arena *a, struct provider
 	json_t *body = ask->kind == PROVIDER_EMBEDDINGS ? gemini_embed_request(ask, a, err) : gemini_chat_request(ask, a, err);
 	if (!body)
 		return -ERR_UNSUPPORTED;
-	int rc = write_body(&ret->body, body);
+	int rc = json_write(&ret->body, body);
 	json_decref(body);
 	return rc < 0 ? err_set(err, ERR_TOO_LARGE, "the request does not fit into 1 GiB") : 0;
 }
 
 /* --- what arrives --- */
-
-/*
- * Most chunks of a stream differ in their text and in counts only. One that stands around its text as the last that was read as JSON, digits
- * apart, says that text; of its counts those of the last one are read.
- */
-static bool same_but_digits(struct str a, struct str b)
-{
-	size_t i = 0, k = 0;
-	while (i < a.n && k < b.n) {
-		bool digit_a = a.p[i] >= '0' && a.p[i] <= '9', digit_b = b.p[k] >= '0' && b.p[k] <= '9';
-		if (digit_a != digit_b || (!digit_a && a.p[i] != b.p[k]))
-			return false;
-		for (; digit_a && i + 1 < a.n && a.p[i + 1] >= '0' && a.p[i + 1] <= '9'; i++)
-			continue;
-		for (; digit_b && k + 1 < b.n && b.p[k + 1] >= '0' && b.p[k + 1] <= '9'; k++)
-			continue;
-		i++;
-		k++;
-	}
-	return i == a.n && k == b.n;
-}
-
-static bool read_known(const struct provider_call *c, struct str data, struct str *ret)
-{
-	struct str before = buf_str(&c->before);
-	if (before.n == 0 || !str_has_prefix(data, before))
-		return false;
-	data = str_sub(data, before.n, data.n);
-	*ret = str_sub(data, 0, buf_json_plain(data));
-	return same_but_digits(str_sub(data, ret->n, data.n), buf_str(&c->after));
-}
 
 /* One candidate, with one part that is text, and nothing that ends it. */
 static bool is_plain(const json_t *chunk)
@@ -162,26 +111,14 @@ static bool is_plain(const json_t *chunk)
 	       !json_get(chunk, "error") && json_i64(candidate, "index", 0) == 0;
 }
 
+/* Google writes its JSON with a space, proxies without. */
 static void learn_shape(struct provider_call *c, struct str data)
 {
-	static const struct str marks[] = { STR("\"text\": \""), STR("\"text\":\"") };
-	buf_clear(&c->before);
-	buf_clear(&c->after);
-	for (size_t i = 0; i < ARRAY_LEN(marks); i++) {
-		ssize_t at = str_find(data, marks[i]);
-		if (at < 0)
-			continue;
-		size_t from = (size_t)at + marks[i].n;
-		struct str rest = str_sub(data, from, data.n);
-		struct str after = str_sub(rest, buf_json_plain(rest), rest.n);
-		if (after.n == 0 || after.p[0] != '"' || from > SHAPE_MAX || after.n > SHAPE_MAX || str_find(rest, marks[i]) >= 0)
-			return;
-		buf_add_str(&c->before, str_sub(data, 0, from));
-		buf_add_str(&c->after, after);
-		return;
-	}
+	static const struct str spaced = STR("\"text\": \""), tight = STR("\"text\":\"");
+	shape_learn(&c->shape, data, str_find(data, spaced) >= 0 ? spaced : tight);
 }
 
+/* Of the counts of chunks that were not parsed those of the last one are read. */
 static void read_counts(struct provider_call *c)
 {
 	json_t *chunk = c->counted.n ? json_parse_lenient(buf_str(&c->counted), NULL) : NULL;
@@ -196,7 +133,7 @@ static int on_event(void *arg, const struct sse_event *e)
 	struct str data = str_trim(e->data), text;
 	if (data.n == 0 || str_eq_z(data, "[DONE]")) /* which some proxies add */
 		return 0;
-	if (!c->answer.error && read_known(c, data, &text)) {
+	if (!c->answer.error && shape_read(&c->shape, data, /* digits_vary= */ true, &text)) {
 		buf_clear(&c->counted);
 		buf_add_str(&c->counted, data);
 		return text.n ? assembly_text(&c->answer.assembly, DELTA_TEXT, text) : 0;
@@ -215,8 +152,7 @@ static int on_event(void *arg, const struct sse_event *e)
 static void drop_call(void *ptr)
 {
 	struct provider_call *c = ptr;
-	buf_done(&c->before);
-	buf_done(&c->after);
+	shape_done(&c->shape);
 	buf_done(&c->counted);
 	buf_done(&c->whole);
 	sse_done(&c->sse);
@@ -235,8 +171,7 @@ static struct provider_call *start(const struct provider_ask *ask, bool streamed
 	c->streamed = streamed;
 	c->should_retry = -1;
 	c->line_start = true;
-	buf_init(&c->before, SHAPE_MAX);
-	buf_init(&c->after, SHAPE_MAX);
+	shape_init(&c->shape);
 	buf_init(&c->counted, max_bytes);
 	buf_init(&c->whole, max_bytes);
 	sse_init(&c->sse, max_bytes, on_event, c);

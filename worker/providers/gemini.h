@@ -5,6 +5,7 @@
 
 #include "common/sse.h"
 #include "worker/providers/assembly.h"
+#include "worker/providers/shape.h"
 #include "worker/providers/provider.h"
 
 extern const struct provider provider_gemini;

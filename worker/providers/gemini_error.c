@@ -8,7 +8,6 @@
 #include "worker/providers/gemini.h"
 #include "worker/providers/hints.h"
 
-#define MESSAGE_MAX 500
 #define MINUTE_MS   60000
 #define DAY_MS      ((int64_t)24 * 3600 * 1000)
 #define RESET_MS    ((int64_t)8 * 3600 * 1000) /* quotas of a day begin anew at midnight Pacific time: 7 or 8 o'clock UTC */
@@ -64,6 +63,6 @@ void gemini_failure(struct provider_result *r, int status, const json_t *body, i
 		failure_read(&f, body, a);
 	r->class = classify(&f);
 	if (f.message.n)
-		r->message = arena_str(a, str_utf8_prefix(f.message, MESSAGE_MAX));
+		r->message = arena_str(a, str_utf8_prefix(f.message, PROVIDER_MESSAGE_MAX));
 	r->retry_after_ms = header_hint_ms >= 0 ? header_hint_ms : hint_of(body, r->class, now_wall_us);
 }

@@ -247,3 +247,9 @@ int64_t retry_hint_body_ms(const json_t *body)
 	}
 	return hint_in_text(message.n ? message : json_str(error, "message"));
 }
+
+int should_retry_read(const struct http_header *h, size_t n)
+{
+	struct str v = str_trim(http_find(h, n, "x-should-retry"));
+	return str_eq_nocase(v, STR("true")) ? 1 : str_eq_nocase(v, STR("false")) ? 0 : -1;
+}

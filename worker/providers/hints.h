@@ -16,6 +16,9 @@ int64_t retry_hint_body_ms(const json_t *body);
 /* A duration as OpenAI writes it: 1s, 6m0s, 20ms, 1h2m3s; Google's "34.07s". -1 when it is none. */
 int64_t reset_duration_ms(struct str s);
 
+/* x-should-retry, which OpenAI and Anthropic send: 1, 0, or -1 when absent or neither. */
+int should_retry_read(const struct http_header *h, size_t n);
+
 /* What the rate-limit headers said, -1 where nothing. A limit of 0 or less is none (Azure sends -1 and 0). */
 struct limit_headers {
 	int64_t requests_limit, requests_remaining, requests_reset_ms;

@@ -14,7 +14,6 @@
 #include "worker/providers/classify.h"
 #include "worker/providers/hints.h"
 
-#define MESSAGE_MAX      500
 #define TRUNCATION_MIN   4096 /* bytes of text below which nothing is said */
 #define TRUNCATION_BYTES 12
 #define COUNT_MAX        ((int64_t)1 << 53)
@@ -78,9 +77,7 @@ static void answer_head(struct provider_call *c, int status, const struct http_h
 	c->status = status;
 	c->headers = h;
 	c->nheaders = n;
-	struct str should = http_find(h, n, "x-should-retry");
-	if (should.p)
-		c->should_retry = str_eq_nocase(str_trim(should), STR("true")) ? 1 : str_eq_nocase(str_trim(should), STR("false")) ? 0 : -1;
+	c->should_retry = should_retry_read(h, n);
 	struct str media = http_media_type(http_find(h, n, "content-type"), type, sizeof type);
 	/* A server that ignores `stream` answers with one object and says so in its content type. */
 	c->is_sse = status < 400 && c->streamed && !str_eq_z(media, "application/json");
@@ -99,9 +96,7 @@ static int answer_data(struct provider_call *c, struct str piece, bool *ret_toke
 
 static void say(struct provider_call *c, struct provider_result *r, enum err_code class, struct str message)
 {
-	r->class = class;
-	if (message.n)
-		r->message = arena_str(c->arena, str_utf8_prefix(message, MESSAGE_MAX));
+	provider_say(r, class, message, c->arena);
 }
 
 /* Small enough to be added up. */

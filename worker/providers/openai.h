@@ -5,6 +5,7 @@
 
 #include "common/sse.h"
 #include "worker/providers/assembly.h"
+#include "worker/providers/shape.h"
 
 extern const struct provider provider_openai;
 
@@ -13,7 +14,7 @@ struct openai_stream {
 	struct sse sse;
 	struct assembly assembly;
 	size_t max_bytes;
-	struct buf before, after; /* the shape of the last chunk that held text only */
+	struct shape shape;       /* of the last chunk that held text only */
 	int64_t calls;            /* one more than the index of the last tool call; 0: there was none */
 	json_t *error;            /* owned: what holds the error that ended it */
 };

@@ -136,37 +136,19 @@ static int write_body(const struct provider_ask *ask, bool streamed, struct buf 
 		rename_member(body, "seed", "random_seed");
 	if (streamed)
 		write_stream(body, t, quirks);
-	/* Once more, in memory of just its size: it is held as long as the call lasts. */
-	struct buf wide;
-	buf_init(&wide, b->max);
-	int rc = json_write(&wide, body);
-	if (rc == 0)
-		rc = buf_add_str(b, buf_str(&wide));
-	buf_done(&wide);
+	int rc = json_write(b, body);
 	json_decref(body);
 	return rc;
 }
 
 /* --- where to --- */
 
-static bool ends_with(struct str s, struct str end)
-{
-	return s.n >= end.n && str_eq(str_sub(s, s.n - end.n, s.n), end);
-}
-
 /* A deployment's name in a path: what is not unreserved is written as %XX (RFC 3986). */
 static struct str path_name(struct arena *a, struct str name)
 {
 	struct buf b;
 	buf_init(&b, 4096);
-	for (size_t i = 0; i < name.n; i++) {
-		char c = name.p[i];
-		bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '.' || c == '_' || c == '~';
-		if (plain)
-			buf_add_char(&b, c);
-		else
-			buf_printf(&b, "%%%02X", (unsigned)(unsigned char)c);
-	}
+	buf_add_percent(&b, name, "");
 	struct str ret = arena_str(a, buf_str(&b));
 	buf_done(&b);
 	return ret;
@@ -176,9 +158,9 @@ static struct str path_name(struct arena *a, struct str name)
 static const char *azure_url(const struct conf_target *t, const char *what, struct arena *a)
 {
 	struct str base = t->base_url;
-	if (ends_with(base, STR("/openai/v1")))
+	if (str_has_suffix(base, STR("/openai/v1")))
 		base.n -= 10;
-	else if (ends_with(base, STR("/openai")))
+	else if (str_has_suffix(base, STR("/openai")))
 		base.n -= 7;
 	if (t->api_version.n == 0)
 		return arena_printf(a, STR_FMT "/openai/v1%s", STR_ARG(base), what).p;

@@ -3,46 +3,11 @@
  * Reads a streamed chat answer into its assembly. Compatible servers leave out what they like; what is missing stays empty, what has a wrong type is
  * skipped. An event with an `error` ends the stream, whatever has come before, in any of the forms that servers have for it.
  *
- * Nearly all events of a stream differ in their text only. What stands before and after it in one that was read as JSON is remembered: an event that
- * begins and ends with the same bytes, with plain text between them, says that text, and need not be parsed.
+ * Nearly all events of a stream differ in their text only, and are not parsed (shape.h).
  */
 #include "worker/providers/openai.h"
 
 #include <string.h>
-
-#define SHAPE_MAX 4096
-
-/* --- the shape of a chunk --- */
-
-static const struct str text_mark = STR("\"content\":\"");
-
-/* The text of an event of the known shape. */
-static bool read_known(const struct openai_stream *s, struct str data, struct str *ret)
-{
-	struct str before = buf_str(&s->before), after = buf_str(&s->after);
-	if (before.n == 0 || data.n < before.n + after.n || memcmp(data.p, before.p, before.n) != 0)
-		return false;
-	data = str_sub(data, before.n, data.n);
-	*ret = str_sub(data, 0, buf_json_plain(data));
-	return str_eq(str_sub(data, ret->n, data.n), after);
-}
-
-/* It was read as JSON and held text and nothing else: the next ones may look like it. */
-static void learn_shape(struct openai_stream *s, struct str data)
-{
-	ssize_t at = str_find(data, text_mark);
-	buf_clear(&s->before);
-	buf_clear(&s->after);
-	if (at < 0 || str_find(str_sub(data, (size_t)at + 1, data.n), text_mark) >= 0) /* which one would be the text? */
-		return;
-	size_t from = (size_t)at + text_mark.n;
-	size_t text = buf_json_plain(str_sub(data, from, data.n));
-	struct str after = str_sub(data, from + text, data.n);
-	if (after.n == 0 || after.p[0] != '"' || from > SHAPE_MAX || after.n > SHAPE_MAX)
-		return;
-	buf_add_str(&s->before, str_sub(data, 0, from));
-	buf_add_str(&s->after, after);
-}
 
 /* --- chunks --- */
 
@@ -190,7 +155,7 @@ static int take_json(struct openai_stream *s, const struct sse_event *e)
 	             !is_there(json_get(chunk, "usage")) && !json_get(chunk, "x_groq") && json_i64(choice, "index", 0) == 0 &&
 	             json_array_size(json_get(chunk, "choices")) == 1;
 	if (plain && e->event.n == 0)
-		learn_shape(s, e->data);
+		shape_learn(&s->shape, e->data, STR("\"content\":\""));
 	return rc;
 }
 
@@ -200,7 +165,7 @@ static int on_event(void *arg, const struct sse_event *e)
 	struct str text;
 	if (s->assembly.done || e->data.n == 0)
 		return 0;
-	if (e->event.n == 0 && read_known(s, e->data, &text))
+	if (e->event.n == 0 && shape_read(&s->shape, e->data, /* digits_vary= */ false, &text))
 		return assembly_text(&s->assembly, DELTA_TEXT, text);
 	if (str_eq_z(str_trim(e->data), "[DONE]")) {
 		s->assembly.done = true;
@@ -213,8 +178,7 @@ void openai_stream_init(struct openai_stream *s, size_t max_bytes, struct provid
 {
 	*s = (struct openai_stream){ .max_bytes = max_bytes };
 	assembly_init(&s->assembly, max_bytes, sink, a);
-	buf_init(&s->before, SHAPE_MAX);
-	buf_init(&s->after, SHAPE_MAX);
+	shape_init(&s->shape);
 	sse_init(&s->sse, max_bytes, on_event, s);
 }
 
@@ -222,8 +186,7 @@ void openai_stream_done(struct openai_stream *s)
 {
 	sse_done(&s->sse);
 	assembly_done(&s->assembly);
-	buf_done(&s->before);
-	buf_done(&s->after);
+	shape_done(&s->shape);
 	json_drop(&s->error);
 }
 

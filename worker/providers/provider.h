@@ -41,6 +41,8 @@ struct provider_request {
 	const char *aws_user;        /* "ACCESS_KEY:SECRET_KEY"; in the arena, never logged */
 };
 
+#define PROVIDER_MESSAGE_MAX 500
+
 /* Tokens, in the one form that all providers' counts are brought into. Never negative; parts are never more than their total. */
 struct provider_usage {
 	int64_t input;           /* all of it: text, cached parts, images, audio */
@@ -55,7 +57,7 @@ struct provider_usage {
 /* What an answer came to. */
 struct provider_result {
 	enum err_code class;         /* ERR_OK, or the class of the failure: second part of err.def */
-	struct str message;          /* of the provider, cut to 500 bytes; p NULL: none */
+	struct str message;          /* of the provider, at most PROVIDER_MESSAGE_MAX bytes; p NULL: none */
 	struct buf result;           /* the answer in OpenAI's form, JSON text; the caller frees it */
 	bool has_partial;            /* result holds what had come before a cut */
 	bool usage_known;
@@ -97,6 +99,9 @@ struct provider {
 	/* transport_rc: 0, or why the call ended early (-ERR_STREAM_CUT, -ERR_NETWORK, …, or what answer_data returned). */
 	void (*answer_end)(struct provider_call *c, int transport_rc, int64_t now_wall_us, struct provider_result *ret);
 };
+
+/* What a failure is, with the provider's message where there is one: cut to its maximum, and copied into a. */
+void provider_say(struct provider_result *r, enum err_code class, struct str message, struct arena *a);
 
 /* The adapter's table, or NULL. name is that of a provider_record's adapter. */
 const struct provider *provider_find(struct str name);

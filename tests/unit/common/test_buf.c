@@ -112,6 +112,22 @@ static void test_buf_json_str_escapes_and_replaces(void **state)
 	buf_done(&b);
 }
 
+static void test_buf_percent_encodes_what_is_not_unreserved(void **state)
+{
+	(void)state;
+	struct buf b;
+	buf_init(&b, 100);
+	assert_int_equal(buf_add_percent(&b, STR("aZ09-._~ /@%\xC3\xBC\0!"), ""), 0);
+	assert_true(str_eq(buf_str(&b), STR("aZ09-._~%20%2F%40%25%C3%BC%00%21")));
+	buf_clear(&b);
+	assert_int_equal(buf_add_percent(&b, STR("a/b c"), "/"), 0);
+	assert_true(str_eq(buf_str(&b), STR("a/b%20c")));
+	buf_done(&b);
+	buf_init(&b, 4);
+	assert_int_equal(buf_add_percent(&b, STR("    "), ""), -ERR_TOO_LARGE);
+	buf_done(&b);
+}
+
 static void test_buf_json_str_finds_each_special_byte_at_each_place(void **state)
 {
 	(void)state;
@@ -210,6 +226,7 @@ int main(void)
 		cmocka_unit_test(test_buf_overflow_latches),
 		cmocka_unit_test(test_buf_numbers),
 		cmocka_unit_test(test_buf_json_str_escapes_and_replaces),
+		cmocka_unit_test(test_buf_percent_encodes_what_is_not_unreserved),
 		cmocka_unit_test(test_buf_json_str_finds_each_special_byte_at_each_place),
 		cmocka_unit_test(test_buf_json_str_latches_too),
 		cmocka_unit_test(test_buf_room_consume_truncate),
