@@ -26,7 +26,7 @@
 #define CHUNK_ROWS   500
 #define CHUNK_BYTES  ((size_t)16 << 20)
 #define ERRORS_SHOWN 100
-#define COLUMNS      15
+#define COLUMNS      16
 #define LANE_ASKS    100 /* each brings at most DRAFT_PAIRS of them */
 #define LINE_COST    256 /* what a line takes beyond its text */
 
@@ -47,7 +47,7 @@ static struct batch_draft *draft_of(struct flow *f)
 void batch_draft_init(struct batch_draft *d, struct api *api, const struct identity *who)
 {
 	*d = (struct batch_draft){
-		.api = api, .tenant_id = who->tenant_id, .weight = who->weight, .key_prefix = str_from(who->key_prefix)
+		.api = api, .tenant_id = who->tenant_id, .weight = who->weight, .key_prefix = str_from(who->key_prefix), .first_answer = 202
 	};
 	list_init(&d->lines);
 	buf_init(&d->errors, (size_t)1 << 20);
@@ -93,7 +93,7 @@ int batch_draft_add(struct batch_draft *d, const struct submission *s)
 	if (d->total >= conf->limits_batch_jobs)
 		return err_set(&d->err, ERR_TOO_LARGE, "a batch has at most %lld jobs",
 		               (long long)conf->limits_batch_jobs);
-	size_t n = s->body.n + s->route.n + s->lane.n + s->user.n + s->metadata.n + s->webhook_url.n;
+	size_t n = s->body.n + s->route.n + s->lane.n + s->user.n + s->metadata.n + s->webhook_url.n + s->custom_id.n;
 	uint64_t bytes = n + LINE_COST + sizeof(struct draft_line);
 	if (d->api->batch_bytes + bytes > (uint64_t)conf->limits_batch_memory)
 		return err_set(&d->err, ERR_OVERLOADED, "too many batches are arriving at once");
@@ -109,6 +109,7 @@ int batch_draft_add(struct batch_draft *d, const struct submission *s)
 	l->s.user = put(&at, s->user);
 	l->s.metadata = put(&at, s->metadata);
 	l->s.webhook_url = put(&at, s->webhook_url);
+	l->s.custom_id = put(&at, s->custom_id);
 	list_push(&d->lines, &l->link);
 	d->total++;
 	d->bytes += bytes;
@@ -210,7 +211,8 @@ static void begin(struct batch_draft *d)
 		db_arg_null(a);
 	db_arg_i64(a, MAX(conf_now()->idempotency_ttl_ms,
 	                  conf_now()->retention_payload_ms)); /* never shorter than its jobs live */
-	db_arg_i16(a, 202);
+	db_arg_i16(a, (int16_t)d->first_answer);
+	db_arg_i16(a, (int16_t)d->form);
 	buf_done(&errors);
 }
 
@@ -245,13 +247,14 @@ static void add_line(struct batch_draft *d, struct db_array *c, const struct sub
 	db_array_i64(&c[12], pass);
 	db_array_i64(&c[13], floor);
 	db_array_i16(&c[14], (int16_t)s->max_attempts);
+	db_array_text_or_null(&c[15], s->custom_id);
 }
 
 static void build_chunk(struct batch_draft *d)
 {
 	static const enum db_type types[COLUMNS] = { DB_UUID, DB_INT4, DB_INT2, DB_INT2, DB_INT4,
 		                                     DB_TEXT, DB_TEXT, DB_TEXT, DB_TIME, DB_TIME,
-		                                     DB_TEXT, DB_TEXT, DB_INT8, DB_INT8, DB_INT2 };
+		                                     DB_TEXT, DB_TEXT, DB_INT8, DB_INT8, DB_INT2, DB_TEXT };
 	struct db_array columns[COLUMNS];
 	for (size_t i = 0; i < COLUMNS; i++)
 		db_array_init(&columns[i], types[i], (size_t)1 << 30);
@@ -270,6 +273,7 @@ static void build_chunk(struct batch_draft *d)
 		db_arg_array(a, &columns[i]);
 		db_array_done(&columns[i]);
 	}
+	db_arg_i16(a, (int16_t)d->form);
 	db_arg_i64(a, conf_now()->job_expires_ms);
 	db_arg_text_or_null(a, d->key_prefix);
 }

@@ -28,6 +28,8 @@ struct batch_draft {
 	struct str key; /* p NULL: none; borrowed */
 	uint8_t fingerprint[SHA256_LEN];
 	struct str webhook_url; /* p NULL: none; borrowed */
+	int form;               /* enum face_form of all its jobs; 0: native */
+	int first_answer;       /* HTTP status that a repeat of the key gets; preset to 202 */
 	struct list lines;      /* the good ones */
 	int total;              /* … and how many they are */
 	uint64_t bytes;         /* held, counted in api.batch_bytes */

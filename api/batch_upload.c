@@ -135,7 +135,7 @@ static int take_piece(struct upload *u, struct str piece)
 	}
 }
 
-void batch_upload_piece(struct request *q, struct str piece)
+static void on_piece(struct request *q, struct str piece)
 {
 	struct upload *u = q->state;
 	if (u->is_over)
@@ -145,7 +145,7 @@ void batch_upload_piece(struct request *q, struct str piece)
 		arrival_over(u, rc);
 }
 
-void batch_upload_whole(struct request *q)
+static void on_whole(struct request *q)
 {
 	struct upload *u = q->state;
 	if (u->is_over)
@@ -329,7 +329,7 @@ static enum flow_next view_done(struct flow *f, int rc)
 	return batches_answer(q, d->replayed ? d->first_status : 202);
 }
 
-const struct flow_step batch_upload_steps[] = {
+static const struct flow_step steps[] = {
 	{ "receive", receive_start, receive_done },
 	{ "room", room_start, room_done },
 	{ "write", write_start, write_done },
@@ -344,3 +344,5 @@ const struct flow_step batches_submit_steps[] = {
 	{ "view", view_start, view_done },
 	{ .name = NULL },
 };
+
+const struct body_stream batch_upload_stream = { steps, on_piece, on_whole };

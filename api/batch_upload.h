@@ -3,13 +3,8 @@
 #ifndef MR_API_BATCH_UPLOAD_H
 #define MR_API_BATCH_UPLOAD_H
 
-#include "common/flow.h"
-#include "common/str.h"
+#include "api/request.h"
 
-struct request;
-
-extern const struct flow_step batch_upload_steps[];
-void batch_upload_piece(struct request *q, struct str piece);
-void batch_upload_whole(struct request *q);
+extern const struct body_stream batch_upload_stream;
 
 #endif

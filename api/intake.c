@@ -34,7 +34,7 @@
 #define FLUSHES_EASY 2
 #define ROWS_MAX     2000
 #define TRIES_MAX    3
-#define COLUMNS      19
+#define COLUMNS      21
 #define UNIQUE_VIOLATION "23505" /* SQLSTATE */
 
 struct flush {
@@ -61,6 +61,7 @@ struct intake {
 static const enum db_type column_types[COLUMNS] = {
 	DB_INT4, DB_UUID, DB_INT8, DB_INT2, DB_INT2, DB_INT4,  DB_TEXT, DB_TEXT, DB_TEXT,
 	DB_TIME, DB_TIME, DB_TEXT, DB_TEXT, DB_TEXT, DB_BYTEA, DB_INT8, DB_INT8, DB_INT2, DB_TEXT,
+	DB_INT2, DB_BOOL,
 };
 
 static struct str key_name(const struct intake_job *j, char out[sizeof(int64_t) + 255])
@@ -323,6 +324,8 @@ static void add_row(struct db_array *c, const struct intake_job *j)
 	db_array_i64(&c[16], j->counted_from);
 	db_array_i16(&c[17], (int16_t)s->max_attempts);
 	db_array_text_or_null(&c[18], j->key_prefix);
+	db_array_i16(&c[19], (int16_t)s->form);
+	db_array_bool(&c[20], s->followed);
 }
 
 static void flush_send(struct flush *f)

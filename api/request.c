@@ -35,7 +35,7 @@ static void send_problem(struct request *q)
 	if (err.code == ERR_UNAUTHENTICATED)
 		http_reply_header(h, "WWW-Authenticate", STR("Bearer realm=\"millrace\""));
 	buf_done(&q->out);
-	http_reply_problem(h, &err);
+	request_error_send(h, &err);
 }
 
 static void refuse(struct request *q, enum err_code code, const char *detail)
@@ -81,7 +81,7 @@ static void advance(struct request *q)
 	q->started = true;
 	if (streams)
 		http_body_resume(q->http);
-	flow_start(&q->flow, "request", streams ? batch_upload_steps : q->route->steps, on_flow_end);
+	flow_start(&q->flow, "request", streams ? q->stream->steps : q->route->steps, on_flow_end);
 }
 
 static void on_through(struct request *q, int rc)
@@ -110,7 +110,7 @@ static void on_known(struct request *q, int rc)
 		return;
 	}
 	q->who = q->lookup.who;
-	if (q->route->body == BODY_JOBS)
+	if (q->route->body == BODY_JOBS || q->route->body == BODY_SUBMIT)
 		request_enter(q, on_through);
 	else
 		on_through(q, 0);
@@ -158,6 +158,7 @@ static bool judge_body(struct request *q)
 	bool is_lines = str_eq(type, STR("application/x-ndjson")) || str_eq(type, STR("application/jsonl"));
 	if (is_lines && q->route->body == BODY_JOBS) {
 		h->body_streamed = true;
+		q->stream = &batch_upload_stream;
 		h->body_max = (uint64_t)conf->limits_batch_bytes;
 		return true;
 	}
@@ -210,7 +211,7 @@ static void on_body(struct http_req *h, struct str piece)
 {
 	struct request *q = h->user;
 	assert(q->started);
-	batch_upload_piece(q, piece);
+	q->stream->on_piece(q, piece);
 }
 
 static void on_end(struct http_req *h)
@@ -218,7 +219,7 @@ static void on_end(struct http_req *h)
 	struct request *q = h->user;
 	q->whole = true;
 	if (h->body_streamed)
-		batch_upload_whole(q);
+		q->stream->on_whole(q);
 	else
 		advance(q);
 }
@@ -246,6 +247,7 @@ const struct http_handler request_handler = {
 	.on_end = on_end,
 	.on_gone = on_gone,
 	.on_drain = on_drain,
+	.on_refuse = request_error_send,
 };
 
 enum flow_next request_fail(struct request *q, int rc, const char *detail)

@@ -12,13 +12,22 @@
 #include "common/flow.h"
 
 struct job_view;
+struct request;
 struct route;
+
+/* A body that is taken in as it arrives: the steps start as soon as the key is known. */
+struct body_stream {
+	const struct flow_step *steps;
+	void (*on_piece)(struct request *q, struct str piece); /* may pause: http_body_pause */
+	void (*on_whole)(struct request *q);                   /* nothing more comes */
+};
 
 struct request {
 	struct flow flow;
 	struct api *api;
 	struct http_req *http;
 	const struct route *route;
+	const struct body_stream *stream;    /* NULL: the body is waited for */
 	struct identity who;
 	struct auth_lookup lookup;
 	struct door_visit visit;             /* of a submission */

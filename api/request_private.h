@@ -13,4 +13,7 @@ void request_enter(struct request *q, void (*on_through)(struct request *q, int 
 /* Says in q->err why a visit was refused with rc, and adds what a 429 has to say. Returns rc. */
 int request_refused_at_door(struct request *q, int rc);
 
+/* request_error.c: answers with an error as the path's face writes them. Ends the request. */
+void request_error_send(struct http_req *h, const struct err *err);
+
 #endif

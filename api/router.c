@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The table of routes and the look-up in it. HEAD is answered by the row of GET. {job} and {batch} take an id of that
+ * The table of routes and the look-up in it. HEAD is answered by the row of GET. {job}, {batch} and their like take an id of that
  * kind, {key} 64 hexadecimal digits; a malformed one is an unknown path, because no such object can exist. {name} takes
  * all that stands between what is before and behind it, slashes too: names of targets have them. A known path with
  * another method gives the list for Allow.
@@ -17,34 +17,34 @@
 #include "api/meta.h"
 
 const struct route router_routes[] = {
-	{ HTTP_GET, "/healthz", KEY_NONE, BODY_NONE, meta_health_steps },
-	{ HTTP_GET, "/readyz", KEY_NONE, BODY_NONE, meta_ready_steps },
-	{ HTTP_GET, "/metrics", KEY_ADMIN, BODY_NONE, meta_metrics_steps },
-	{ HTTP_POST, "/v1/jobs", KEY_ANY, BODY_JOBS, jobs_submit_steps },
-	{ HTTP_GET, "/v1/jobs", KEY_ANY, BODY_NONE, jobs_list_steps },
-	{ HTTP_GET, "/v1/jobs/{job}", KEY_ANY, BODY_NONE, jobs_get_steps },
-	{ HTTP_DELETE, "/v1/jobs/{job}", KEY_ANY, BODY_NONE, jobs_erase_steps },
-	{ HTTP_POST, "/v1/jobs/{job}/cancel", KEY_ANY, BODY_NONE, jobs_cancel_steps },
-	{ HTTP_POST, "/v1/jobs/{job}/retry", KEY_ANY, BODY_NONE, jobs_retry_steps },
-	{ HTTP_GET, "/v1/jobs/{job}/events", KEY_ANY, BODY_NONE, events_steps },
-	{ HTTP_GET, "/v1/jobs/{job}/attempts", KEY_ANY, BODY_NONE, jobs_attempts_steps },
-	{ HTTP_POST, "/v1/batches", KEY_ANY, BODY_JOBS, batches_submit_steps },
-	{ HTTP_GET, "/v1/batches", KEY_ANY, BODY_NONE, batches_list_steps },
-	{ HTTP_GET, "/v1/batches/{batch}", KEY_ANY, BODY_NONE, batches_get_steps },
-	{ HTTP_GET, "/v1/batches/{batch}/results", KEY_ANY, BODY_NONE, batch_results_steps },
-	{ HTTP_POST, "/v1/batches/{batch}/cancel", KEY_ANY, BODY_NONE, batches_cancel_steps },
-	{ HTTP_POST, "/v1/batches/{batch}/retry", KEY_ANY, BODY_NONE, batches_retry_steps },
-	{ HTTP_GET, "/admin/v1/targets", KEY_ADMIN, BODY_NONE, admin_targets_list_steps },
-	{ HTTP_GET, "/admin/v1/targets/{name}", KEY_ADMIN, BODY_NONE, admin_targets_get_steps },
-	{ HTTP_POST, "/admin/v1/targets/{name}/pause", KEY_ADMIN, BODY_JSON, admin_targets_pause_steps },
-	{ HTTP_POST, "/admin/v1/targets/{name}/resume", KEY_ADMIN, BODY_JSON, admin_targets_resume_steps },
-	{ HTTP_POST, "/admin/v1/targets/{name}/drain", KEY_ADMIN, BODY_JSON, admin_targets_drain_steps },
-	{ HTTP_POST, "/admin/v1/targets/{name}/reset", KEY_ADMIN, BODY_JSON, admin_targets_reset_steps },
-	{ HTTP_GET, "/admin/v1/cache", KEY_ADMIN, BODY_NONE, admin_cache_stats_steps },
-	{ HTTP_DELETE, "/admin/v1/cache", KEY_ADMIN, BODY_NONE, admin_cache_clear_steps },
-	{ HTTP_GET, "/admin/v1/cache/entries", KEY_ADMIN, BODY_NONE, admin_cache_list_steps },
-	{ HTTP_GET, "/admin/v1/cache/entries/{key}", KEY_ADMIN, BODY_NONE, admin_cache_get_steps },
-	{ HTTP_DELETE, "/admin/v1/cache/entries/{key}", KEY_ADMIN, BODY_NONE, admin_cache_delete_steps },
+	{ HTTP_GET, "/healthz", KEY_NONE, BODY_NONE, meta_health_steps, ERRORS_NATIVE },
+	{ HTTP_GET, "/readyz", KEY_NONE, BODY_NONE, meta_ready_steps, ERRORS_NATIVE },
+	{ HTTP_GET, "/metrics", KEY_ADMIN, BODY_NONE, meta_metrics_steps, ERRORS_NATIVE },
+	{ HTTP_POST, "/v1/jobs", KEY_ANY, BODY_JOBS, jobs_submit_steps, ERRORS_NATIVE },
+	{ HTTP_GET, "/v1/jobs", KEY_ANY, BODY_NONE, jobs_list_steps, ERRORS_NATIVE },
+	{ HTTP_GET, "/v1/jobs/{job}", KEY_ANY, BODY_NONE, jobs_get_steps, ERRORS_NATIVE },
+	{ HTTP_DELETE, "/v1/jobs/{job}", KEY_ANY, BODY_NONE, jobs_erase_steps, ERRORS_NATIVE },
+	{ HTTP_POST, "/v1/jobs/{job}/cancel", KEY_ANY, BODY_NONE, jobs_cancel_steps, ERRORS_NATIVE },
+	{ HTTP_POST, "/v1/jobs/{job}/retry", KEY_ANY, BODY_NONE, jobs_retry_steps, ERRORS_NATIVE },
+	{ HTTP_GET, "/v1/jobs/{job}/events", KEY_ANY, BODY_NONE, events_steps, ERRORS_NATIVE },
+	{ HTTP_GET, "/v1/jobs/{job}/attempts", KEY_ANY, BODY_NONE, jobs_attempts_steps, ERRORS_NATIVE },
+	{ HTTP_POST, "/v1/batches", KEY_ANY, BODY_JOBS, batches_submit_steps, ERRORS_BOTH },
+	{ HTTP_GET, "/v1/batches", KEY_ANY, BODY_NONE, batches_list_steps, ERRORS_BOTH },
+	{ HTTP_GET, "/v1/batches/{batch}", KEY_ANY, BODY_NONE, batches_get_steps, ERRORS_BOTH },
+	{ HTTP_GET, "/v1/batches/{batch}/results", KEY_ANY, BODY_NONE, batch_results_steps, ERRORS_BOTH },
+	{ HTTP_POST, "/v1/batches/{batch}/cancel", KEY_ANY, BODY_NONE, batches_cancel_steps, ERRORS_BOTH },
+	{ HTTP_POST, "/v1/batches/{batch}/retry", KEY_ANY, BODY_NONE, batches_retry_steps, ERRORS_BOTH },
+	{ HTTP_GET, "/admin/v1/targets", KEY_ADMIN, BODY_NONE, admin_targets_list_steps, ERRORS_NATIVE },
+	{ HTTP_GET, "/admin/v1/targets/{name}", KEY_ADMIN, BODY_NONE, admin_targets_get_steps, ERRORS_NATIVE },
+	{ HTTP_POST, "/admin/v1/targets/{name}/pause", KEY_ADMIN, BODY_JSON, admin_targets_pause_steps, ERRORS_NATIVE },
+	{ HTTP_POST, "/admin/v1/targets/{name}/resume", KEY_ADMIN, BODY_JSON, admin_targets_resume_steps, ERRORS_NATIVE },
+	{ HTTP_POST, "/admin/v1/targets/{name}/drain", KEY_ADMIN, BODY_JSON, admin_targets_drain_steps, ERRORS_NATIVE },
+	{ HTTP_POST, "/admin/v1/targets/{name}/reset", KEY_ADMIN, BODY_JSON, admin_targets_reset_steps, ERRORS_NATIVE },
+	{ HTTP_GET, "/admin/v1/cache", KEY_ADMIN, BODY_NONE, admin_cache_stats_steps, ERRORS_NATIVE },
+	{ HTTP_DELETE, "/admin/v1/cache", KEY_ADMIN, BODY_NONE, admin_cache_clear_steps, ERRORS_NATIVE },
+	{ HTTP_GET, "/admin/v1/cache/entries", KEY_ADMIN, BODY_NONE, admin_cache_list_steps, ERRORS_NATIVE },
+	{ HTTP_GET, "/admin/v1/cache/entries/{key}", KEY_ADMIN, BODY_NONE, admin_cache_get_steps, ERRORS_NATIVE },
+	{ HTTP_DELETE, "/admin/v1/cache/entries/{key}", KEY_ADMIN, BODY_NONE, admin_cache_delete_steps, ERRORS_NATIVE },
 	{ .pattern = NULL },
 };
 
@@ -61,6 +61,14 @@ static bool is_hex_key(struct str part)
 	return part.n == 64;
 }
 
+static const struct {
+	const char *pattern, *prefix;
+} ids[] = {
+	{ "{job}", "job_" },         { "{batch}", "batch_" },   { "{file}", "file-" },
+	{ "{upload}", "upload_" },   { "{response}", "resp_" }, { "{completion}", "chatcmpl-" },
+	{ "{msgbatch}", "msgbatch_" },
+};
+
 static bool part_matches(struct str want, struct str part, struct route_match *m)
 {
 	if (!str_has_prefix(want, STR("{")))
@@ -69,7 +77,9 @@ static bool part_matches(struct str want, struct str part, struct route_match *m
 		m->name = part;
 		return is_hex_key(part);
 	}
-	m->has_id = id_parse(part, str_eq(want, STR("{job}")) ? "job_" : "batch_", &m->id) == 0;
+	for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+		if (str_eq_z(want, ids[i].pattern))
+			m->has_id = id_parse(part, ids[i].prefix, &m->id) == 0;
 	return m->has_id;
 }
 
@@ -112,6 +122,17 @@ static void allow_add(struct route_match *m, enum http_method method)
 		have += 2;
 	}
 	memcpy(m->allow + have, name, n + 1);
+}
+
+enum route_errors router_errors(struct str path)
+{
+	struct route_match m = { 0 };
+	for (const struct route *r = router_routes; r->pattern; r++)
+		if (path_matches(str_from(r->pattern), path, &m))
+			return r->errors;
+	if (str_has_prefix(path, STR("/v1/messages")))
+		return ERRORS_ANTHROPIC;
+	return str_has_prefix(path, STR("/v1/")) && !str_has_prefix(path, STR("/v1/jobs")) ? ERRORS_BOTH : ERRORS_NATIVE;
 }
 
 void router_find(enum http_method method, struct str path, struct route_match *ret)

@@ -10,7 +10,9 @@
 struct request;
 
 enum route_key { KEY_NONE, KEY_ANY, KEY_ADMIN };
-enum route_body { BODY_NONE, BODY_JSON, BODY_JOBS /* JSON, or NDJSON as a stream */ };
+/* Whose errors it answers with. BOTH: problem+json that has OpenAI's member `error` too, where both faces share a path. */
+enum route_errors { ERRORS_NATIVE, ERRORS_OPENAI, ERRORS_ANTHROPIC, ERRORS_BOTH };
+enum route_body { BODY_NONE, BODY_JSON, BODY_JOBS /* JSON, or NDJSON as a stream */, BODY_SUBMIT /* JSON; the limits at the door apply */ };
 
 struct route {
 	enum http_method method;
@@ -18,11 +20,12 @@ struct route {
 	enum route_key key;
 	enum route_body body;
 	const struct flow_step *steps;
+	enum route_errors errors;
 };
 
 struct route_match {
 	const struct route *route; /* NULL: no such path, or not with this method */
-	struct id id;              /* of {job} or {batch} */
+	struct id id;              /* of {job}, {batch}, {file}, … */
 	bool has_id;
 	struct str name; /* of {name} or {key}; borrowed from the path; p NULL: the pattern has none */
 	bool path_known;
@@ -30,6 +33,8 @@ struct route_match {
 };
 
 void router_find(enum http_method method, struct str path, struct route_match *ret);
+/* Whose errors a path answers with, also one that does not exist or was not read to its end. */
+enum route_errors router_errors(struct str path);
 /* All routes, ended by a row without a pattern. */
 extern const struct route router_routes[];
 

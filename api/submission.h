@@ -18,7 +18,10 @@ struct submission {
 	struct str user;        /* p NULL: none */
 	struct str metadata;    /* JSON object as text; p NULL: none */
 	struct str webhook_url; /* p NULL: none */
-	struct str body;        /* what is stored: the text as it was sent; borrowed */
+	struct str body;        /* what is stored: the text as it was sent, or what a face made of it; borrowed */
+	struct str custom_id;   /* of a line of a batch; p NULL: none */
+	int form;               /* enum face_form: the API that it came by; 0: the native one */
+	bool followed;          /* somebody will read its text from the start */
 	int64_t run_at_us;      /* 0: now */
 	int64_t expires_at_us;  /* 0: the default deadline */
 };

@@ -108,12 +108,17 @@ void http_reply(struct http_req *r, int status, struct str content_type, struct 
 
 void http_reply_problem(struct http_req *r, const struct err *err)
 {
+	http_reply_problem_with(r, err, (struct str){ 0 });
+}
+
+void http_reply_problem_with(struct http_req *r, const struct err *err, struct str members)
+{
 	struct buf b;
 	char id[ID_TEXT_MAX];
 	int status = err_http_status((int)err->code);
 	if (!r->request_id.n)
 		r->request_id = arena_str(&r->arena, id_text(id_make(-1), "req_", id));
-	buf_init(&b, 8192);
+	buf_init(&b, 8192 + members.n);
 	buf_printf(&b, "{\"type\":\"/problems/%s\",\"title\":", err_code_name((int)err->code));
 	buf_add_json_str(&b, str_from(err_title((int)err->code)));
 	buf_printf(&b, ",\"status\":%d,\"detail\":", status);
@@ -125,7 +130,11 @@ void http_reply_problem(struct http_req *r, const struct err *err)
 	}
 	buf_add_z(&b, ",\"request_id\":");
 	buf_add_json_str(&b, r->request_id);
-	buf_printf(&b, ",\"retryable\":%s}", err_is_retryable((int)err->code) ? "true" : "false");
+	buf_printf(&b, ",\"retryable\":%s", err_is_retryable((int)err->code) ? "true" : "false");
+	if (members.n)
+		buf_add_char(&b, ',');
+	buf_add_str(&b, members);
+	buf_add_char(&b, '}');
 	assert(!buf_failed(&b));
 	if ((status == 429 || status == 503) && !r->has_retry_after)
 		http_reply_header(r, "Retry-After", STR("1"));

@@ -107,6 +107,8 @@ void http_reply_header(struct http_req *r, const char *name, struct str value);
 void http_reply(struct http_req *r, int status, struct str content_type, struct str body);
 /* problem+json (RFC 9457) from an error: type, title, status, detail, code, param, request_id, retryable. Ends the request. */
 void http_reply_problem(struct http_req *r, const struct err *err);
+/* As above with more members behind those: JSON as `"name":value,…`, without a comma around it; empty: none. */
+void http_reply_problem_with(struct http_req *r, const struct err *err, struct str members);
 /* A streamed answer (chunked in HTTP/1.1, until close in 1.0). */
 void http_reply_start(struct http_req *r, int status, struct str content_type);
 /* False: more than 64 KiB wait to be sent; stop until on_drain. */

@@ -3,7 +3,7 @@
 -- submission nothing is written, and the statements that follow find no batch and write nothing either.
 -- Safe to send again with the same id. Returns the id when the batch was written just now.
 -- $1 bucket $2 id $3 tenant $4 total $5 errors (JSON or NULL) $6 error count $7 webhook URL $8 key (or NULL) $9 fingerprint
--- $10 key ttl in ms $11 status of the first answer.
+-- $10 key ttl in ms $11 status of the first answer $12 form.
 with keyed as (
 	insert into idempotency as i (bucket, tenant_id, key, fingerprint, object_kind, object_id, status, expires_at)
 	select $1::int4, $3::int8, $8::text, $9::bytea, 1, $2::uuid, $11::int2, now() + $10::int8 * interval '1 millisecond'
@@ -13,8 +13,8 @@ with keyed as (
 		where i.expires_at <= now()
 	returning i.object_id
 )
-insert into batch (bucket, id, tenant_id, total, errors, error_count, webhook_url, finished_at)
-select $1::int4, $2::uuid, $3::int8, $4::int4, $5::text, $6::int4, $7::text, case when $4::int4 = 0 then now() end
+insert into batch (bucket, id, tenant_id, total, errors, error_count, webhook_url, form, finished_at)
+select $1::int4, $2::uuid, $3::int8, $4::int4, $5::text, $6::int4, $7::text, $12::int2, case when $4::int4 = 0 then now() end
 where $8::text is null or exists (select 1 from keyed)
 on conflict (bucket, id) do nothing
 returning id, created_at

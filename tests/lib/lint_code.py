@@ -6,6 +6,7 @@ import re
 # Room by room, what may be included: prefixes of paths. A deeper room comes first. The build makes sql_*.h and migrations.h.
 ROOMS = [
     ("common/", ("common/",)),
+    ("api/faces/", ("api/faces/", "api/submission.h", "api/job_object.h", "common/")),
     ("api/", ("api/", "common/", "sql_api.h", "migrations.h")),
     ("worker/providers/", ("worker/providers/", *(f"common/{m}.h" for m in (
         "base", "str", "buf", "arena", "json", "err", "http_types", "sse", "clock", "conf", "crypto", "provider_record", "request_facts")))),
