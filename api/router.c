@@ -15,6 +15,7 @@
 #include "api/events.h"
 #include "api/jobs.h"
 #include "api/meta.h"
+#include "api/models.h"
 
 const struct route router_routes[] = {
 	{ HTTP_GET, "/healthz", KEY_NONE, BODY_NONE, meta_health_steps, ERRORS_NATIVE },
@@ -34,6 +35,8 @@ const struct route router_routes[] = {
 	{ HTTP_GET, "/v1/batches/{batch}/results", KEY_ANY, BODY_NONE, batch_results_steps, ERRORS_BOTH },
 	{ HTTP_POST, "/v1/batches/{batch}/cancel", KEY_ANY, BODY_NONE, batches_cancel_steps, ERRORS_BOTH },
 	{ HTTP_POST, "/v1/batches/{batch}/retry", KEY_ANY, BODY_NONE, batches_retry_steps, ERRORS_BOTH },
+	{ HTTP_GET, "/v1/models", KEY_ANY, BODY_NONE, models_list_steps, ERRORS_OPENAI },
+	{ HTTP_GET, "/v1/models/{name}", KEY_ANY, BODY_NONE, models_get_steps, ERRORS_OPENAI },
 	{ HTTP_GET, "/admin/v1/targets", KEY_ADMIN, BODY_NONE, admin_targets_list_steps, ERRORS_NATIVE },
 	{ HTTP_GET, "/admin/v1/targets/{name}", KEY_ADMIN, BODY_NONE, admin_targets_get_steps, ERRORS_NATIVE },
 	{ HTTP_POST, "/admin/v1/targets/{name}/pause", KEY_ADMIN, BODY_JSON, admin_targets_pause_steps, ERRORS_NATIVE },
