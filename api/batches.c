@@ -37,6 +37,7 @@ enum {
 	COL_EXPIRED,
 	COL_NOW,
 	COL_RUNNING,
+	COL_FORM,
 };
 
 struct batch_state {
@@ -124,6 +125,22 @@ static void write_batch(struct buf *b, const struct db_query *q, int row)
 	buf_add_z(b, ",\"errors\":");
 	buf_add_str(b, db_is_null(q, row, COL_ERRORS) ? STR("[]") : db_get_str(q, row, COL_ERRORS));
 	buf_printf(b, ",\"error_count\":%d}", (int)db_get_int(q, row, COL_ERROR_COUNT));
+}
+
+void batches_facts(const struct db_query *q, int row, struct batch_facts *ret)
+{
+	*ret = (struct batch_facts){
+		.id = db_get_id(q, row, COL_ID),
+		.form = (int)db_get_int(q, row, COL_FORM),
+		.total = (int)db_get_int(q, row, COL_TOTAL),
+		.succeeded = (int)db_get_int(q, row, COL_SUCCEEDED),
+		.failed = (int)db_get_int(q, row, COL_FAILED),
+		.canceled = (int)db_get_int(q, row, COL_CANCELED),
+		.expired = (int)db_get_int(q, row, COL_EXPIRED),
+		.created_us = db_get_time(q, row, COL_CREATED),
+		.finished_us = db_get_time(q, row, COL_FINISHED),
+		.cancel_us = db_get_time(q, row, COL_CANCEL),
+	};
 }
 
 enum flow_next batches_load(struct request *q, struct id id)
@@ -242,9 +259,7 @@ const struct flow_step batches_list_steps[] = {
 
 /* --- POST /v1/batches/{batch}/cancel --- */
 
-enum { MARK, SWEEP, CANCEL_VIEW };
-
-static enum flow_next mark_start(struct flow *f)
+enum flow_next batches_mark_start(struct flow *f)
 {
 	struct request *q = request_of(f);
 	request_query_init(q, &sql_api_batch_cancel);
@@ -254,17 +269,17 @@ static enum flow_next mark_start(struct flow *f)
 	return request_query(q);
 }
 
-static enum flow_next mark_done(struct flow *f, int rc)
+enum flow_next batches_mark_done(struct flow *f, int rc)
 {
 	struct request *q = request_of(f);
 	if (rc < 0)
 		return request_fail(q, rc, "it is not known whether the batch was canceled: ask again");
 	if (db_rows(&q->query) == 0)
 		return request_fail(q, ERR_NOT_FOUND, "there is no such batch");
-	return db_is_null(&q->query, 0, 0) ? FLOW_NEXT : flow_jump(f, CANCEL_VIEW);
+	return FLOW_NEXT; /* in one that is over, the sweep finds nothing */
 }
 
-static enum flow_next sweep_start(struct flow *f)
+enum flow_next batches_sweep_start(struct flow *f)
 {
 	struct request *q = request_of(f);
 	request_query_init(q, &sql_api_batch_cancel_some);
@@ -274,14 +289,14 @@ static enum flow_next sweep_start(struct flow *f)
 	return request_query(q);
 }
 
-static enum flow_next sweep_done(struct flow *f, int rc)
+enum flow_next batches_sweep_done(struct flow *f, int rc)
 {
 	struct request *q = request_of(f);
 	if (rc < 0)
 		return request_fail(q, rc, "the batch is marked; its jobs are canceled by and by");
 	if (db_get_int(&q->query, 0, 1) > 0)
 		hints_cancel(q->api->hints, (struct id){ 0 });
-	return db_get_int(&q->query, 0, 0) > 0 ? flow_jump(f, SWEEP) : FLOW_NEXT;
+	return db_get_int(&q->query, 0, 0) > 0 ? flow_jump(f, f->at) : FLOW_NEXT;
 }
 
 static enum flow_next view_done(struct flow *f, int rc)
@@ -294,9 +309,9 @@ static enum flow_next view_done(struct flow *f, int rc)
 }
 
 const struct flow_step batches_cancel_steps[] = {
-	[MARK] = { "mark", mark_start, mark_done },
-	[SWEEP] = { "sweep", sweep_start, sweep_done },
-	[CANCEL_VIEW] = { "view", load_start, view_done },
+	{ "mark", batches_mark_start, batches_mark_done },
+	{ "sweep", batches_sweep_start, batches_sweep_done },
+	{ "view", load_start, view_done },
 	{ .name = NULL },
 };
 

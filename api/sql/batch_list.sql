@@ -4,7 +4,7 @@ select b.id, b.total, b.errors, b.error_count, b.created_at, b.finished_at, b.ca
 	(b.succeeded + d.succeeded)::int4 as succeeded, (b.failed + d.failed)::int4 as failed, (b.canceled + d.canceled)::int4 as canceled,
 	(b.expired + d.expired)::int4 as expired, now() as read_at,
 	(select count(*) from lease l join job j on j.bucket = l.bucket and j.id = l.job_id
-		where l.bucket = b.bucket and l.tenant_id = b.tenant_id and j.batch_id = b.id)::int4 as running
+		where l.bucket = b.bucket and l.tenant_id = b.tenant_id and j.batch_id = b.id)::int4 as running, b.form
 from batch b cross join lateral (
 	select coalesce(sum(succeeded), 0) as succeeded, coalesce(sum(failed), 0) as failed, coalesce(sum(canceled), 0) as canceled,
 		coalesce(sum(expired), 0) as expired
