@@ -14,6 +14,7 @@
 struct job_view;
 struct request;
 struct route;
+struct submit;
 
 /* A body that is taken in as it arrives: the steps start as soon as the key is known. */
 struct body_stream {
@@ -37,6 +38,7 @@ struct request {
 	struct str name;                     /* of the path; p NULL: it has none */
 	struct db_query query;               /* for whichever step runs */
 	struct job_view *view;               /* see jobs_view */
+	struct submit *submit;               /* of a request that makes one job; see submit_begin */
 	void *state;                         /* the handler's own; in the arena */
 	void (*on_through)(struct request *q, int rc); /* of request_enter */
 	void (*release)(struct request *q);  /* frees what the arena does not; may be NULL */
