@@ -38,6 +38,7 @@
 #define READY_LOOK_MS 10000
 #define DB_WAITING    20000
 #define LIST_CONNECTIONS 2
+#define HELD_MS       1000 /* before the end of the grace, at most: time for refusals to go out */
 
 /* What follows on the same connection waits for it: a few lists over millions of jobs would hold up every accept. */
 static bool may_take_long(const struct db_stmt *stmt)
@@ -138,8 +139,9 @@ static void stop(struct api *api)
 	api->stopping = true;
 	api->closing = 3;
 	timer_stop(&api->grace_timer);
+	timer_stop(&api->held_timer);
 	timer_stop(&api->ready_timer);
-	waiters_drain(api->waiters);
+	waiters_stop(api->waiters);
 	door_stop(api->door);
 	followers_drain(api->followers);
 	intake_stop(api->intake);
@@ -167,6 +169,13 @@ static void on_grace_over(struct timer *t)
 	stop(api);
 }
 
+/* Requests that wait for their jobs had the time there is. */
+static void on_held_over(struct timer *t)
+{
+	struct api *api = container_of(t, struct api, held_timer);
+	waiters_stop(api->waiters);
+}
+
 static void on_stop_signal(void *arg, int signum)
 {
 	struct api *api = arg;
@@ -178,7 +187,9 @@ static void on_stop_signal(void *arg, int signum)
 	log_event(LOG_INFO, "drain", "no new connections; running requests finish", LOG_I64("signal", signum),
 	          LOG_I64("connections", http_server_connections(api->server)), LOG_END);
 	api->draining = true;
-	timer_start(&api->grace_timer, (uint64_t)conf_now()->server_grace_ms);
+	uint64_t grace_ms = (uint64_t)conf_now()->server_grace_ms;
+	timer_start(&api->grace_timer, grace_ms);
+	timer_start(&api->held_timer, grace_ms - MIN(grace_ms / 5, (uint64_t)HELD_MS));
 	waiters_drain(api->waiters);
 	followers_drain(api->followers);
 	http_server_drain(api->server, on_drained, api);
@@ -281,6 +292,7 @@ static int serve(struct api *api)
 	open_parts(api);
 	timer_init(&api->ready_timer, &api->loop, on_ready_timer);
 	timer_init(&api->grace_timer, &api->loop, on_grace_over);
+	timer_init(&api->held_timer, &api->loop, on_held_over);
 	api_limits(&limits);
 	int rc = http_server_start(&api->loop, api->listen, /* reuse_port= */ true, &limits, &request_handler, api,
 	                           &api->server, &err);

@@ -40,7 +40,7 @@ struct api {
 	struct netguard guard;       /* which webhook URLs a tenant may name */
 	struct db_query ready_query; /* is the database there, and its schema current? */
 	struct timer ready_timer;
-	struct timer grace_timer;
+	struct timer grace_timer, held_timer; /* a drain is over; what is still held is sent away shortly before */
 	bool schema_ok; /* as last seen */
 	bool draining, stopping;
 	int closing;            /* of server and db */

@@ -25,6 +25,18 @@ static const char *const level_names[] = {
 };
 static const char *const waiting_for[] = { "run_at", "retry", "rate_limit", "target_unavailable", "identical_job" };
 
+bool job_is_partial(const struct job_facts *j)
+{
+	return (j->flags & FLAG_PARTIAL_ANSWER) != 0;
+}
+
+const char *job_level_name(const struct job_facts *j, bool *ret_cached)
+{
+	size_t level = j->level >= 0 && (size_t)j->level < ARRAY_LEN(level_names) ? (size_t)j->level : 0;
+	*ret_cached = level >= 2 && level <= 4;
+	return level_names[level];
+}
+
 bool job_status_is_over(enum job_object_status status)
 {
 	return status >= STATUS_SUCCEEDED;
@@ -212,9 +224,8 @@ static void write_served_by(struct buf *b, const struct job_facts *j)
 		buf_add_z(b, ",\"served_by\":null");
 		return;
 	}
-	size_t level = j->level >= 0 && (size_t)j->level < ARRAY_LEN(level_names) ? (size_t)j->level : 0;
-	bool cached = level >= 2 && level <= 4;
-	buf_printf(b, ",\"served_by\":{\"level\":\"%s\",\"target\":", level_names[level]);
+	bool cached;
+	buf_printf(b, ",\"served_by\":{\"level\":\"%s\",\"target\":", job_level_name(j, &cached));
 	job_object_text(b, j->target);
 	buf_printf(b, ",\"cached\":%s,\"shared\":%s}", cached ? "true" : "false", j->flags & FLAG_SHARED_ANSWER ? "true" : "false");
 }
@@ -267,7 +278,7 @@ static void write_result(struct buf *b, const struct job_facts *j)
 		buf_add_z(b, "null");
 		return;
 	}
-	bool partial = (j->flags & FLAG_PARTIAL_ANSWER) != 0 && j->result.n > 2 && j->result.p[0] == '{' &&
+	bool partial = job_is_partial(j) && j->result.n > 2 && j->result.p[0] == '{' &&
 	               str_find(j->result, STR("\"partial\":")) < 0;
 	if (!partial) {
 		buf_add_str(b, j->result);

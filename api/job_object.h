@@ -43,6 +43,10 @@ struct job_facts {
  */
 void job_facts_read(const struct db_query *q, int row, struct job_facts *ret);
 bool job_status_is_over(enum job_object_status status);
+/* The whole time was over before the answer was. */
+bool job_is_partial(const struct job_facts *j);
+/* "primary", "cache", …: how a job that succeeded was served, and whether from a cache. */
+const char *job_level_name(const struct job_facts *j, bool *ret_cached);
 const char *job_status_name(enum job_object_status status);
 /* What a waiting job waits for, by job_facts.park_reason; NULL: nothing that is known. */
 const char *job_waiting_name(int reason);

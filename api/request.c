@@ -31,11 +31,12 @@ static void send_problem(struct request *q)
 {
 	struct http_req *h = q->http;
 	struct err err = q->err;
+	bool is_final = q->is_final;
 	door_leave(&q->visit, q->written);
 	if (err.code == ERR_UNAUTHENTICATED)
 		http_reply_header(h, "WWW-Authenticate", STR("Bearer realm=\"millrace\""));
 	buf_done(&q->out);
-	request_error_send(h, &err);
+	request_error_send_as(h, &err, is_final);
 }
 
 static void refuse(struct request *q, enum err_code code, const char *detail)

@@ -54,6 +54,7 @@ struct request {
 	bool started;   /* the steps run */
 	bool streaming; /* the head of the answer is out */
 	bool gone;      /* the client left */
+	bool is_final;  /* an error that a repeat does not mend, whatever its class */
 };
 
 extern const struct http_handler request_handler;

@@ -8,12 +8,12 @@
 #include "api/request_private.h"
 #include "api/router.h"
 
-static void send_as(struct http_req *h, enum route_errors as, const struct err *err)
+static void send_as(struct http_req *h, enum route_errors as, const struct err *err, bool is_final)
 {
 	struct face_error e = face_error_of(str_from(err_code_name((int)err->code)));
 	struct buf b;
 	buf_init(&b, 16384);
-	http_reply_header(h, "x-should-retry", e.retryable ? STR("true") : STR("false"));
+	http_reply_header(h, "x-should-retry", e.retryable && !is_final ? STR("true") : STR("false"));
 	if ((e.status == 429 || e.status == 503) && !h->has_retry_after)
 		http_reply_header(h, "Retry-After", STR("1"));
 	if (as == ERRORS_ANTHROPIC)
@@ -27,11 +27,16 @@ static void send_as(struct http_req *h, enum route_errors as, const struct err *
 	buf_done(&b);
 }
 
-void request_error_send(struct http_req *h, const struct err *err)
+void request_error_send_as(struct http_req *h, const struct err *err, bool is_final)
 {
 	enum route_errors as = router_errors(h->path);
 	if (as == ERRORS_NATIVE)
 		http_reply_problem(h, err);
 	else
-		send_as(h, as, err);
+		send_as(h, as, err, is_final);
+}
+
+void request_error_send(struct http_req *h, const struct err *err)
+{
+	request_error_send_as(h, err, false);
 }

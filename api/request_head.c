@@ -173,7 +173,8 @@ bool request_cors(struct request *q)
 	http_reply_header(h, "Access-Control-Allow-Origin", origin);
 	http_reply_header(h, "Access-Control-Expose-Headers",
 	                  STR("ETag, Idempotent-Replayed, Location, Preference-Applied, RateLimit, RateLimit-Policy, Retry-After, retry-after-ms, "
-	                      "x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-request-id"));
+	                      "x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-request-id, x-should-retry, "
+	                      "x-millrace-job-id, x-millrace-level, x-millrace-target, x-millrace-cost-usd, x-millrace-attempts, x-millrace-cached"));
 	if (h->method != HTTP_OPTIONS || !http_req_header(h, "access-control-request-method").p)
 		return false;
 	http_reply_header(h, "Access-Control-Allow-Methods", STR("GET, HEAD, POST, DELETE, OPTIONS"));

@@ -15,5 +15,7 @@ int request_refused_at_door(struct request *q, int rc);
 
 /* request_error.c: answers with an error as the path's face writes them. Ends the request. */
 void request_error_send(struct http_req *h, const struct err *err);
+/* As above; is_final: a repeat does not mend it, whatever its class. */
+void request_error_send_as(struct http_req *h, const struct err *err, bool is_final);
 
 #endif

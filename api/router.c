@@ -16,6 +16,7 @@
 #include "api/jobs.h"
 #include "api/meta.h"
 #include "api/models.h"
+#include "api/sync.h"
 
 const struct route router_routes[] = {
 	{ HTTP_GET, "/healthz", KEY_NONE, BODY_NONE, meta_health_steps, ERRORS_NATIVE },
@@ -35,6 +36,9 @@ const struct route router_routes[] = {
 	{ HTTP_GET, "/v1/batches/{batch}/results", KEY_ANY, BODY_NONE, batch_results_steps, ERRORS_BOTH },
 	{ HTTP_POST, "/v1/batches/{batch}/cancel", KEY_ANY, BODY_NONE, batches_cancel_steps, ERRORS_BOTH },
 	{ HTTP_POST, "/v1/batches/{batch}/retry", KEY_ANY, BODY_NONE, batches_retry_steps, ERRORS_BOTH },
+	{ HTTP_POST, "/v1/chat/completions", KEY_ANY, BODY_SUBMIT, sync_chat_steps, ERRORS_OPENAI },
+	{ HTTP_POST, "/v1/completions", KEY_ANY, BODY_SUBMIT, sync_completion_steps, ERRORS_OPENAI },
+	{ HTTP_POST, "/v1/embeddings", KEY_ANY, BODY_SUBMIT, sync_embeddings_steps, ERRORS_OPENAI },
 	{ HTTP_GET, "/v1/models", KEY_ANY, BODY_NONE, models_list_steps, ERRORS_OPENAI },
 	{ HTTP_GET, "/v1/models/{name}", KEY_ANY, BODY_NONE, models_get_steps, ERRORS_OPENAI },
 	{ HTTP_GET, "/admin/v1/targets", KEY_ADMIN, BODY_NONE, admin_targets_list_steps, ERRORS_NATIVE },

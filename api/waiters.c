@@ -33,7 +33,7 @@ struct waiters {
 	struct wait_kind jobs, batches;
 	struct timer timer;
 	uint64_t tick_ms;
-	bool draining;
+	bool draining, stopped;
 };
 
 static void waiter_end(struct waiter *w, int rc)
@@ -56,7 +56,7 @@ static void on_cancel(struct op *op)
 
 static void arm(struct waiters *w)
 {
-	if (!w->draining && !timer_is_armed(&w->timer) && (w->jobs.waiting.n > 0 || w->batches.waiting.n > 0))
+	if (!w->stopped && !timer_is_armed(&w->timer) && (w->jobs.waiting.n > 0 || w->batches.waiting.n > 0))
 		timer_start(&w->timer, w->tick_ms);
 }
 
@@ -176,14 +176,14 @@ void waiter_start(struct waiters *all, struct waiter *w, struct flow *flow, stru
 	timer_init(&w->timer, &all->api->loop, on_time_over);
 	op_start(&w->op, flow, is_batch ? "the end of a batch" : "the end of a job", on_cancel);
 	list_push(is_batch ? &all->batches.waiting : &all->jobs.waiting, &w->link);
-	timer_start(&w->timer, all->draining ? 0 : (uint64_t)ms);
+	timer_start(&w->timer, all->stopped || (all->draining && !w->patient) ? 0 : (uint64_t)ms);
 	all->tick_ms = TICK_MIN_MS;
 	arm(all);
 }
 
 void waiters_hint(struct waiters *w)
 {
-	if (w->draining || (list_is_empty(&w->jobs.waiting) && list_is_empty(&w->batches.waiting)))
+	if (w->stopped || (list_is_empty(&w->jobs.waiting) && list_is_empty(&w->batches.waiting)))
 		return;
 	w->jobs.asked_again = w->jobs.query.op.active;
 	w->batches.asked_again = w->batches.query.op.active;
@@ -192,12 +192,26 @@ void waiters_hint(struct waiters *w)
 		timer_start(&w->timer, HINT_MS);
 }
 
+static void end_all(struct waiters *w, bool patient_too)
+{
+	struct list *lists[] = { &w->jobs.waiting, &w->batches.waiting };
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+		LIST_EACH(lists[i], k) {
+			struct waiter *one = container_of(k, struct waiter, link);
+			if (patient_too || !one->patient)
+				timer_start(&one->timer, 0);
+		}
+}
+
 void waiters_drain(struct waiters *w)
 {
 	w->draining = true;
+	end_all(w, /* patient_too= */ false);
+}
+
+void waiters_stop(struct waiters *w)
+{
+	w->draining = w->stopped = true;
 	timer_stop(&w->timer);
-	struct list *lists[] = { &w->jobs.waiting, &w->batches.waiting };
-	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
-		LIST_EACH(lists[i], k)
-	timer_start(&container_of(k, struct waiter, link)->timer, 0);
+	end_all(w, /* patient_too= */ true);
 }

@@ -22,6 +22,7 @@ struct waiter {
 	struct id id;
 	int64_t tenant_id;
 	bool is_batch;
+	bool patient; /* set before the start: goes on while the process drains, until waiters_stop */
 };
 
 struct waiters *waiters_new(struct api *api);
@@ -30,7 +31,9 @@ void waiter_start(struct waiters *all, struct waiter *w, struct flow *flow, stru
                   bool is_batch, int64_t ms);
 /* Outcomes were written (a hint). */
 void waiters_hint(struct waiters *w);
-/* Ends all waits now, and each that comes later at once: the process shuts down. */
+/* Ends all waits now but the patient ones, and each that comes later at once: the process shuts down. */
 void waiters_drain(struct waiters *w);
+/* Ends all. */
+void waiters_stop(struct waiters *w);
 
 #endif

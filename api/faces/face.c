@@ -4,6 +4,18 @@
 
 #define STORED_MAX ((size_t)1 << 30)
 
+/* By enum face_form. */
+static const struct face *const faces[FORM_COUNT] = {
+	[FORM_CHAT] = &face_chat,
+	[FORM_EMBEDDINGS] = &face_embeddings,
+	[FORM_COMPLETION] = &face_completion,
+};
+
+const struct face *face_of(enum face_form form)
+{
+	return (unsigned)form < FORM_COUNT ? faces[form] : NULL;
+}
+
 void face_request_done(struct face_request *r)
 {
 	json_decref(r->request);
@@ -32,6 +44,7 @@ int face_store(const struct face_request *r, struct arena *a, struct str *ret, s
 		buf_add_char(&b, ':');
 		json_write(&b, value);
 	}
+	buf_add_char(&b, '}');
 	bool failed = buf_failed(&b);
 	if (!failed)
 		*ret = arena_str(a, buf_str(&b));

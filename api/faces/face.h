@@ -84,6 +84,8 @@ struct face {
 	void (*stream_end)(struct face_stream *s, const struct face_answer *j); /* it succeeded: finish, usage, and whatever ends such a stream */
 	/* It did not, or its text broke after some was told: the face's own event of an error, and the end. */
 	void (*stream_fail)(struct face_stream *s, const struct err *err);
+	/* What in the client's body a place in the native request is: /messages/0/content → /prompt. NULL: they are the same. In a, or static. */
+	const char *(*pointer)(struct arena *a, const char *native);
 };
 
 /* NULL: the native form. */
@@ -91,6 +93,16 @@ const struct face *face_of(enum face_form form);
 extern const struct face face_chat, face_response, face_embeddings, face_completion, face_message;
 
 void face_request_done(struct face_request *r); /* safe on a zeroed one */
+
+/* read.c: what all bodies have: model, stream, user, metadata and millrace, into *ret. 0 or -ERR_ with err set. */
+int face_read_common(const json_t *body, struct face_request *ret, struct err *err);
+/* A field that changes what is asked for and that this face cannot carry out: refused where it is there and not null. 0 or -ERR_UNSUPPORTED. */
+int face_refuse(const json_t *body, const char *name, const char *why, struct err *err);
+
+/* A request that was read (and whose files are in it), judged as a native job: with the fields of `millrace`, form, followed and the stored body set; metadata and
+ * user are not (attribution.h). Texts are in a or borrowed from r. 0, or an error whose param is the client's own pointer. */
+int face_submission(const struct face *face, const struct face_request *r, struct arena *a, const struct submission_rules *rules, struct submission *ret,
+                    struct err *err);
 
 /* The stored body: {"route", "request", "echo", …fields of millrace}. In a. -ERR_TOO_LARGE. */
 int face_store(const struct face_request *r, struct arena *a, struct str *ret, struct err *err);

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The steps of a synchronous request. When all is well: the body is read by its face, judged as a native job, committed, and waited for; the worker's notice
+ * that outcomes were written wakes the wait, the job is read once and written in the face's form.
+ *
+ * What can go wrong:
+ *   the job fails        its class gives the status and the error (faces/errors.c); a repeat with the same Idempotency-Key is told that there is no use
+ *   the client leaves    an unkeyed job is canceled, so that its upstream call is freed; a keyed one goes on: the repeat gets its answer
+ *   the process drains   it answers what ends within server.grace; then an unkeyed job is canceled and the answer is 503: nothing is billed twice when the
+ *                        client repeats. A keyed job goes on, and the repeat finds it. A process that is killed leaves all jobs running
+ *   the database is away the wait goes on until it is back
+ */
+#include "api/sync.h"
+
+#include "api/attribution.h"
+#include "api/job_view.h"
+#include "api/jobs.h"
+#include "api/request.h"
+#include "api/router.h"
+#include "api/sync_private.h"
+#include "common/clock.h"
+
+/* The wait is the job's: it ends by its own deadline. */
+#define WAIT_MS (INT64_C(1000) * 3600 * 24 * 3650)
+
+enum { READ, JUDGE, LANE, WRITE, WAIT, VIEW, CANCEL };
+
+static struct sync *sync_of(struct flow *f)
+{
+	return request_of(f)->state;
+}
+
+/* --- its life --- */
+
+static void forget_request(struct sync *s)
+{
+	json_decref(s->asked.request);
+	json_decref(s->body);
+	s->asked.request = s->body = NULL;
+	s->asked.model = s->asked.user = s->asked.previous = (struct str){ 0 };
+	s->asked.metadata = s->asked.millrace = NULL;
+}
+
+static void release(struct request *q)
+{
+	struct sync *s = q->state;
+	face_request_done(&s->asked);
+	json_decref(s->body);
+	job_view_done(q->view);
+	job_cancel_done(&s->cancel);
+}
+
+static void on_gone(struct request *q)
+{
+	struct sync *s = q->state;
+	op_cancel(&s->waiter.op);
+}
+
+/* Somebody may come back for the job's answer. */
+static bool outlives_client(const struct request *q)
+{
+	const struct sync *s = q->state;
+	return q->submit->intake.key.p || s->asked.background;
+}
+
+/* The client left, or must be sent away: the job goes on only for somebody who can come back for it. */
+static enum flow_next give_up(struct request *q)
+{
+	if (q->gone)
+		err_set(&q->err, ERR_CANCELED, "the client left");
+	else
+		err_set(&q->err, ERR_DRAINING, "%s",
+		        outlives_client(q) ? "this process shuts down; the job goes on: repeat the request with its Idempotency-Key"
+		                           : "this process shuts down, and the job was canceled: repeat the request");
+	return outlives_client(q) ? request_refuse(q) : flow_jump(&q->flow, CANCEL);
+}
+
+/* --- read, judge --- */
+
+static enum flow_next read_by(struct flow *f, const struct face *face)
+{
+	struct request *q = request_of(f);
+	struct sync *s = arena_new(&q->http->arena, struct sync);
+	jobs_view(q);
+	s->face = face;
+	q->state = s;
+	q->release = release;
+	q->on_gone = on_gone;
+	if (submit_begin(q) < 0)
+		return request_refuse(q);
+	s->body = json_parse(q->http->body, &q->err);
+	if (!s->body || face->read(&q->http->arena, s->body, &s->asked, &q->err) < 0)
+		return request_refuse(q);
+	if (s->asked.stream)
+		return request_fail(q, ERR_NOT_IMPLEMENTED, "answers are not streamed yet");
+	return FLOW_NEXT;
+}
+
+static enum flow_next judge_start(struct flow *f)
+{
+	struct request *q = request_of(f);
+	struct sync *s = q->state;
+	struct arena *a = &q->http->arena;
+	struct submission *job = &q->submit->submission;
+	const struct submission_rules rules = { conf_now(), &q->api->guard, clock_wall_us() };
+	if (face_submission(s->face, &s->asked, a, &rules, job, &q->err) < 0 ||
+	    attribution_read(q->http, &s->asked, a, &job->metadata, &job->user, &q->err) < 0)
+		return request_refuse(q);
+	return FLOW_NEXT;
+}
+
+/* --- write --- */
+
+static void tell_job(struct request *q)
+{
+	char text[ID_TEXT_MAX];
+	http_reply_header(q->http, "x-millrace-job-id", arena_str(&q->http->arena, id_text(q->id, "job_", text)));
+}
+
+static enum flow_next write_done(struct flow *f, int rc)
+{
+	struct request *q = request_of(f);
+	struct sync *s = q->state;
+	enum flow_next next = submit_write_done(f, rc);
+	if (next != FLOW_NEXT)
+		return next;
+	q->id = q->submit->intake.id;
+	q->has_id = true;
+	tell_job(q);
+	forget_request(s);
+	if (q->gone)
+		return give_up(q);
+	return s->asked.background ? flow_jump(f, VIEW) : FLOW_NEXT;
+}
+
+/* --- wait --- */
+
+static enum flow_next wait_start(struct flow *f)
+{
+	struct request *q = request_of(f);
+	struct sync *s = q->state;
+	if (q->gone)
+		return give_up(q);
+	s->waiter.patient = true;
+	waiter_start(q->api->waiters, &s->waiter, f, q->id, q->who.tenant_id, /* is_batch= */ false, WAIT_MS);
+	return FLOW_WAIT;
+}
+
+static enum flow_next wait_done(struct flow *f, int rc)
+{
+	return rc < 0 ? give_up(request_of(f)) : FLOW_NEXT;
+}
+
+/* --- answer --- */
+
+void sync_headers(struct request *q)
+{
+	const struct job_facts *j = &q->view->facts;
+	struct http_req *h = q->http;
+	bool cached = false;
+	if (!job_status_is_over(j->status))
+		return;
+	if (j->status == STATUS_SUCCEEDED)
+		http_reply_header(h, "x-millrace-level", str_from(job_level_name(j, &cached)));
+	if (cached)
+		http_reply_header(h, "x-millrace-cached", STR("true"));
+	if (j->target.n)
+		http_reply_header(h, "x-millrace-target", j->target);
+	if (j->cost_nanousd >= 0) {
+		struct buf usd;
+		buf_init(&usd, 64);
+		job_object_usd(&usd, j->cost_nanousd);
+		http_reply_header(h, "x-millrace-cost-usd", arena_str(&h->arena, str_sub(buf_str(&usd), 1, usd.n - 2)));
+		buf_done(&usd);
+	}
+	http_reply_header(h, "x-millrace-attempts", arena_printf(&h->arena, "%d", j->attempts));
+}
+
+struct face_answer sync_facts(const struct request *q, const struct face *face, const json_t *echo, json_t **ret_result)
+{
+	const struct job_facts *j = &q->view->facts;
+	*ret_result = j->result.p ? json_parse_lenient(j->result, NULL) : NULL;
+	return (struct face_answer){
+		.id = j->id,
+		.form = face->form,
+		.created_us = j->created_us,
+		.started_us = j->started_us,
+		.finished_us = j->finished_us,
+		.status = (int)j->status,
+		.model = j->route,
+		.result = *ret_result,
+		.echo = echo,
+		.error_code = j->error_code,
+		.error_message = j->error_message,
+		.error_status = j->error_status,
+		.user = j->user,
+		.metadata = j->metadata,
+		.partial = job_is_partial(j),
+		.background = json_bool(echo, "background", false),
+	};
+}
+
+enum flow_next sync_answer(struct request *q, const struct face *face, const json_t *echo)
+{
+	const struct job_facts *j = &q->view->facts;
+	_cleanup_(json_drop) json_t *result = NULL;
+	if (j->status == STATUS_SUCCEEDED && !j->result.p)
+		return request_fail(q, ERR_NOT_FOUND, "the job's answer was erased");
+	const struct face_answer answer = sync_facts(q, face, echo, &result);
+	int rc = face->write(&q->out, &answer);
+	if (rc < 0)
+		return request_fail(q, rc, "the job's answer has not the form that this needs: read the job itself");
+	sync_headers(q);
+	return request_answer(q, 200);
+}
+
+int sync_failure(const struct job_facts *j, struct err *ret)
+{
+	enum err_code code = err_by_code_name(j->error_code);
+	if (code == ERR_OK)
+		code = j->status == STATUS_CANCELED ? ERR_CANCELED : j->status == STATUS_EXPIRED ? ERR_EXPIRED : ERR_INTERNAL;
+	return err_set(ret, code, STR_FMT, STR_ARG(j->error_message));
+}
+
+/* The same key finds the same failure: then there is no use in coming again. */
+static enum flow_next answer_failure(struct request *q)
+{
+	sync_failure(&q->view->facts, &q->err);
+	sync_headers(q);
+	q->is_final = q->submit->intake.key.p != NULL;
+	return request_refuse(q);
+}
+
+static enum flow_next view_start(struct flow *f)
+{
+	struct request *q = request_of(f);
+	job_view_start(q->api, q->view, f, q->id, q->who.tenant_id, 0);
+	return FLOW_WAIT;
+}
+
+static enum flow_next view_done(struct flow *f, int rc)
+{
+	struct request *q = request_of(f);
+	struct sync *s = sync_of(f);
+	if (rc == -(int)ERR_NOT_FOUND)
+		return request_fail(q, rc, "the job of this key is gone");
+	if (rc < 0)
+		return err_is_retryable(rc) ? flow_jump(f, WAIT) : request_fail(q, rc, "the job could not be read");
+	const struct job_facts *j = &q->view->facts;
+	if (s->asked.background)
+		return sync_answer(q, s->face, s->asked.echo);
+	if (!job_status_is_over(j->status))
+		return flow_jump(f, WAIT); /* it was retried */
+	return j->status == STATUS_SUCCEEDED ? sync_answer(q, s->face, s->asked.echo) : answer_failure(q);
+}
+
+/* --- the end without an answer --- */
+
+static enum flow_next cancel_start(struct flow *f)
+{
+	struct request *q = request_of(f);
+	job_cancel_start(q->api, &sync_of(f)->cancel, f, q->id, q->who.tenant_id);
+	return FLOW_WAIT;
+}
+
+static enum flow_next cancel_done(struct flow *f, int rc)
+{
+	struct request *q = request_of(f);
+	if (rc < 0 && !q->gone)
+		err_set(&q->err, ERR_DRAINING, "this process shuts down, and the job may go on: look at it, or repeat the request");
+	return request_refuse(q);
+}
+
+/* --- the tables --- */
+
+static enum flow_next read_chat(struct flow *f)
+{
+	return read_by(f, &face_chat);
+}
+
+static enum flow_next read_completion(struct flow *f)
+{
+	return read_by(f, &face_completion);
+}
+
+static enum flow_next read_embeddings(struct flow *f)
+{
+	return read_by(f, &face_embeddings);
+}
+
+#define STEPS(read_start)                                          \
+	{                                                          \
+		[READ] = { "read", read_start, NULL },             \
+		[JUDGE] = { "judge", judge_start, NULL },          \
+		[LANE] = { "lane", submit_lane_start, submit_lane_done }, \
+		[WRITE] = { "write", submit_write_start, write_done }, \
+		[WAIT] = { "wait", wait_start, wait_done },        \
+		[VIEW] = { "view", view_start, view_done },        \
+		[CANCEL] = { "cancel", cancel_start, cancel_done }, \
+		{ .name = NULL },                                  \
+	}
+
+const struct flow_step sync_chat_steps[] = STEPS(read_chat);
+const struct flow_step sync_completion_steps[] = STEPS(read_completion);
+const struct flow_step sync_embeddings_steps[] = STEPS(read_embeddings);
