@@ -43,7 +43,7 @@ ALL_CFLAGS  = $(COMMON_FLAGS) $(WARN) $(FLAGS_$(MODE)) -I. -I$(GEN) -isystem $(L
 ALL_LDFLAGS = -pthread $(LINK_$(MODE)) $(LDFLAGS)
 
 SRCS := $(wildcard common/*.c api/*.c api/faces/*.c worker/*.c worker/providers/*.c cli/*.c cli/simulator/*.c)
-GENS := $(GEN)/sql_api.c $(GEN)/sql_worker.c $(GEN)/migrations.c
+GENS := $(GEN)/sql_api.c $(GEN)/sql_worker.c $(GEN)/migrations.c $(GEN)/openapi_parts.c
 LIB_OBJS := $(patsubst %.c,$(OUT)/%.o,$(filter-out cli/main.c,$(SRCS))) \
 	$(patsubst $(GEN)/%.c,$(OUT)/gen/%.o,$(GENS)) $(OUT)/llhttp/api.o $(OUT)/llhttp/http.o $(OUT)/llhttp/llhttp.o
 LIB  := $(OUT)/libmillrace.a
@@ -168,7 +168,7 @@ $(OUT)/%.o: %.c $(OUT)/.flags | $(GENS)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-# SQL and migrations become C: a prepared statement per file, and the migrations' list.
+# SQL, migrations and texts become C: a prepared statement per file, the migrations' list, the parts of the OpenAPI description.
 $(GEN)/sql_%.c: $(wildcard api/sql/*.sql worker/sql/*.sql) common/embed.awk Makefile
 	$(Q)mkdir -p $(GEN)
 	$(Q)awk -v kind=sql -v room=$* -v header=$(GEN)/sql_$*.h -f common/embed.awk $(sort $(wildcard $*/sql/*.sql)) /dev/null > $@
@@ -176,6 +176,10 @@ $(GEN)/sql_%.c: $(wildcard api/sql/*.sql worker/sql/*.sql) common/embed.awk Make
 $(GEN)/migrations.c: $(wildcard migrations/*.sql) common/embed.awk Makefile
 	$(Q)mkdir -p $(GEN)
 	$(Q)awk -v kind=migrations -v header=$(GEN)/migrations.h -f common/embed.awk $(sort $(wildcard migrations/*.sql)) /dev/null > $@
+
+$(GEN)/openapi_parts.c: $(wildcard api/openapi/*.json) common/embed.awk Makefile
+	$(Q)mkdir -p $(GEN)
+	$(Q)awk -v kind=texts -v room=openapi_parts -v header=$(GEN)/openapi_parts.h -f common/embed.awk $(sort $(wildcard api/openapi/*.json)) /dev/null > $@
 
 # Written only when the command line changes, so that a change of flags rebuilds all.
 $(OUT)/.flags: FORCE

@@ -17,11 +17,13 @@
 #include "api/meta.h"
 #include "api/models.h"
 #include "api/sync.h"
+#include "api/openapi.h"
 
 const struct route router_routes[] = {
 	{ HTTP_GET, "/healthz", KEY_NONE, BODY_NONE, meta_health_steps, ERRORS_NATIVE },
 	{ HTTP_GET, "/readyz", KEY_NONE, BODY_NONE, meta_ready_steps, ERRORS_NATIVE },
 	{ HTTP_GET, "/metrics", KEY_ADMIN, BODY_NONE, meta_metrics_steps, ERRORS_NATIVE },
+	{ HTTP_GET, "/openapi.json", KEY_NONE, BODY_NONE, openapi_steps, ERRORS_NATIVE },
 	{ HTTP_POST, "/v1/jobs", KEY_ANY, BODY_JOBS, jobs_submit_steps, ERRORS_NATIVE },
 	{ HTTP_GET, "/v1/jobs", KEY_ANY, BODY_NONE, jobs_list_steps, ERRORS_NATIVE },
 	{ HTTP_GET, "/v1/jobs/{job}", KEY_ANY, BODY_NONE, jobs_get_steps, ERRORS_NATIVE },

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/openapi.h"
 #include "cli/commands.h"
 #include "cli/exit.h"
 #include "cli/options.h"
@@ -80,6 +81,7 @@ static const struct {
 	{ "errors", write_errors },
 	{ "metrics", write_metrics },
 	{ "schema", conf_write_schema },
+	{ "openapi", openapi_write },
 };
 
 static int print_page(int (*write)(struct buf *b))
@@ -97,9 +99,9 @@ int docs_main(int argc, char **argv)
 {
 	const struct cli_command cmd = {
 		.name = "docs",
-		.usage = "settings|errors|metrics|schema",
+		.usage = "settings|errors|metrics|schema|openapi",
 		.summary = "Prints a reference page: the settings, errors and metrics in Markdown, the configuration's "
-		           "JSON Schema.",
+		           "JSON Schema, the API's OpenAPI description.",
 		.min_args = 1,
 		.max_args = 1,
 	};
@@ -115,5 +117,5 @@ int docs_main(int argc, char **argv)
 	}
 	const char *best = cli_nearest(str_from(args.v[0]), names, ARRAY_LEN(names));
 	return cli_usage_error("docs", "there is no page \"%s\"; %s%s", args.v[0],
-	                       best ? "did you mean " : "wanted settings, errors, metrics or schema", best ? best : "");
+	                       best ? "did you mean " : "wanted settings, errors, metrics, schema or openapi", best ? best : "");
 }

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Turns .sql files into C. kind=sql: one struct db_stmt per file (sql_ROOM_NAME), lines of comment left out; kind=migrations: the
-# list of migrations in order. Writes the C file to standard output and the declarations to the file named by `header`.
-function base(path) { sub(/.*\//, "", path); sub(/\.sql$/, "", path); return path }
-function c_line(s) { gsub(/\\/, "\\\\", s); gsub(/"/, "\\\"", s); gsub(/\?\?/, "?\\?", s); return "\t\"" s "\\n\"" }
+# list of migrations in order; kind=texts: struct embedded_text ROOM[], each file as it is. Writes the C file to standard output and the declarations to
+# the file named by `header`.
+function base(path) { sub(/.*\//, "", path); sub(/\.(sql|json)$/, "", path); return path }
+function c_line(s) { gsub(/\\/, "\\\\\\\\", s); gsub(/"/, "\\\"", s); gsub(/\?\?/, "?\\?", s); return "\t\"" s "\\n\"" }
 function finish() {
 	if (file == "")
 		return
@@ -21,6 +22,9 @@ BEGIN {
 	if (kind == "sql") {
 		print "#include \"common/db.h\""
 		print "#include \"common/db.h\"" > header
+	} else if (kind == "texts") {
+		print "struct embedded_text {\n\tconst char *name;\n\tconst char *text;\n};" > header
+		print "extern const struct embedded_text " room "[]; /* ended by a row without a name */" > header
 	} else {
 		print "struct migration {\n\tint number;\n\tconst char *name;\n\tconst char *sql;\n};" > header
 		print "extern const struct migration migrations[];\nextern const int migrations_n;" > header
@@ -50,6 +54,11 @@ END {
 			printf "\t&%s,\n", names[i]
 		print "\tNULL,\n};"
 		printf "const int sql_%s_all_n = %d;\n", room, n
+	} else if (kind == "texts") {
+		print "const struct embedded_text " room "[] = {"
+		for (i = 1; i <= n; i++)
+			printf "\t{ \"%s\", sql_%d },\n", names[i], i
+		print "\t{ 0, 0 },\n};"
 	} else {
 		print "const struct migration migrations[] = {"
 		for (i = 1; i <= n; i++)

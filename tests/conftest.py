@@ -3,9 +3,11 @@
 workers; a database, processes and a directory per test; and a look at the end whether anything was left behind.
 """
 
+import json
 import os
 import secrets
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -14,8 +16,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "lib"))
 
+import answers  # noqa: E402
 from pg import Pg, PgHandle  # noqa: E402
-from proc import RUN_VARIABLE, processes_of_run, wait_until  # noqa: E402
+from proc import BIN, RUN_VARIABLE, processes_of_run, wait_until  # noqa: E402
 from stack import Stack  # noqa: E402
 
 SHARED = pytest.StashKey[dict]()
@@ -32,6 +35,7 @@ def pytest_configure(config):
         os.environ[RUN_VARIABLE] = config.stash[SHARED]["run"]
     elif not (config.option.collectonly or config.option.help):
         os.environ[RUN_VARIABLE] = run = secrets.token_hex(8)
+        os.environ[answers.VARIABLE] = tempfile.mkdtemp(prefix="millrace-answers-", dir="/tmp")
         pg = Pg().start()
         config.stash[CLUSTER] = pg
         config.stash[SHARED] = {"run": run, "pg": pg.info(), "keys": pg.make_template()}
@@ -45,6 +49,21 @@ def pytest_configure_node(node):
 def pytest_unconfigure(config):
     if is_controller(config) and CLUSTER in config.stash:
         config.stash[CLUSTER].close()
+        shutil.rmtree(os.environ.pop(answers.VARIABLE), ignore_errors=True)
+
+
+def compare_answers(session):
+    """What was answered in a whole run is what the OpenAPI description says, and all of that; in another one where it is asked for."""
+    if not (os.environ.get("MILLRACE_TEST_WHOLE") or os.environ.get("MILLRACE_CHECK_ANSWERS")):
+        return
+    document = json.loads(subprocess.run([BIN, "docs", "openapi"], check=True, capture_output=True, text=True).stdout)
+    whole = bool(os.environ.get("MILLRACE_TEST_WHOLE")) and not session.testsfailed
+    complaints = answers.check(os.environ[answers.VARIABLE], document, whole)
+    if complaints:
+        session.exitstatus = 1
+        print("\nnot as the OpenAPI description says:", *(f"\n  {c}" for c in complaints[:answers.COMPLAINTS_MAX]), file=sys.stderr)
+        if len(complaints) > answers.COMPLAINTS_MAX:
+            print(f"  … and {len(complaints) - answers.COMPLAINTS_MAX} more", file=sys.stderr)
 
 
 @pytest.hookimpl(trylast=True)
@@ -54,6 +73,7 @@ def pytest_sessionfinish(session):
         return
     cluster = session.config.stash[CLUSTER]
     cluster.close()
+    compare_answers(session)
     run = session.config.stash[SHARED]["run"]
 
     def left():

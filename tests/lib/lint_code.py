@@ -3,11 +3,11 @@
 
 import re
 
-# Room by room, what may be included: prefixes of paths. A deeper room comes first. The build makes sql_*.h and migrations.h.
+# Room by room, what may be included: prefixes of paths. A deeper room comes first. The build makes sql_*.h, migrations.h and openapi_parts.h.
 ROOMS = [
     ("common/", ("common/",)),
     ("api/faces/", ("api/faces/", "api/submission.h", "api/job_object.h", "common/")),
-    ("api/", ("api/", "common/", "sql_api.h", "migrations.h")),
+    ("api/", ("api/", "common/", "sql_api.h", "migrations.h", "openapi_parts.h")),
     ("worker/providers/", ("worker/providers/", *(f"common/{m}.h" for m in (
         "base", "str", "buf", "arena", "json", "err", "http_types", "sse", "clock", "conf", "crypto", "provider_record", "request_facts")))),
     ("worker/", ("worker/", "common/", "sql_worker.h")),

@@ -18,6 +18,7 @@ import json
 import time
 from urllib.parse import urlsplit
 
+import answers
 from pg import PgHandle, create_key, sql
 from proc import BIN, Process, free_port, is_alive, processes_of_run, wait_until
 
@@ -69,11 +70,12 @@ class Answer:
 
 
 class Http:
-    """Calls to one base URL with one key; a connection of its own each time, so that it fits any thread."""
+    """Calls to one base URL with one key; a connection of its own each time, so that it fits any thread. With `kept`, what is answered is
+    checked against the OpenAPI description at the end of the run."""
 
-    def __init__(self, url, key=None, timeout=30):
+    def __init__(self, url, key=None, timeout=30, kept=False):
         parts = urlsplit(url)
-        self.host, self.port, self.key, self.timeout = parts.hostname, parts.port, key, timeout
+        self.host, self.port, self.key, self.timeout, self.kept = parts.hostname, parts.port, key, timeout, kept
 
     def open(self, method, path, body=None, headers=None, key=None, timeout=None):
         """Sends, and returns (connection, response) with the body unread: for streams."""
@@ -87,7 +89,10 @@ class Http:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout or self.timeout)
         try:
             connection.request(method, path, body=body, headers=headers)
-            return connection, connection.getresponse()
+            response = connection.getresponse()
+            if self.kept:
+                answers.record(method, path, response.status, response.headers.get("Content-Type"), None)
+            return connection, response
         except BaseException:
             connection.close()
             raise
@@ -95,7 +100,10 @@ class Http:
     def request(self, method, path, body=None, headers=None, key=None, timeout=None):
         connection, response = self.open(method, path, body, headers, key, timeout)
         try:
-            return Answer(response.status, response.headers, response.read())
+            answer = Answer(response.status, response.headers, response.read())
+            if self.kept:
+                answers.record(method, path, answer.status, answer.headers.get("Content-Type"), answer.body)
+            return answer
         finally:
             connection.close()
 
@@ -221,10 +229,10 @@ class Stack:
         return self.apis[0].url
 
     def http(self, api=0, key=None):
-        return Http(self.apis[api].url, key or self.keys["api_key"])
+        return Http(self.apis[api].url, key or self.keys["api_key"], kept=True)
 
     def admin(self, api=0):
-        return Http(self.apis[api].url, self.keys["admin_key"])
+        return Http(self.apis[api].url, self.keys["admin_key"], kept=True)
 
     def body(self, request="hello", **fields):
         """A job's body: request may be a text for the user, or a whole chat request."""
