@@ -132,11 +132,11 @@ def complaints_about(description, answer, operation):
     media = content.get(kind) or content.get("*/*")
     if media is None:
         yield f"the media type {kind!r} is not described"
-    elif kind.endswith("json") and answer["body"]:
-        yield from description.schema_errors(media["schema"], json.loads(answer["body"]))
     elif "x-millrace-item" in media:
         for item in items_of(kind, answer["body"]):
             yield from description.schema_errors(media["x-millrace-item"], item)
+    elif kind.endswith("json") and answer["body"]:
+        yield from description.schema_errors(media["schema"], json.loads(answer["body"]))
 
 
 def check(folder, document, whole):
