@@ -38,6 +38,12 @@ enum {
 	COL_NOW,
 	COL_RUNNING,
 	COL_FORM,
+	COL_INPUT,
+	COL_CACHED,
+	COL_OUTPUT,
+	COL_REASONING,
+	COL_COST,
+	COL_COST_UNKNOWN,
 };
 
 struct batch_state {
@@ -100,6 +106,16 @@ static void write_progress(struct buf *b, const struct db_query *q, int row)
 	buf_add_char(b, '}');
 }
 
+/* Of the jobs that have ended. Where the price of a call is not known, the rest of its job's calls counts all the same. */
+static void write_usage(struct buf *b, const struct db_query *q, int row)
+{
+	buf_printf(b, ",\"usage\":{\"input_tokens\":%lld,\"cached_input_tokens\":%lld,\"output_tokens\":%lld,\"reasoning_tokens\":%lld},\"cost\":{\"usd\":",
+	           (long long)db_get_int(q, row, COL_INPUT), (long long)db_get_int(q, row, COL_CACHED), (long long)db_get_int(q, row, COL_OUTPUT),
+	           (long long)db_get_int(q, row, COL_REASONING));
+	job_object_usd(b, db_get_int(q, row, COL_COST));
+	buf_printf(b, ",\"unknown_jobs\":%d}", (int)db_get_int(q, row, COL_COST_UNKNOWN));
+}
+
 static void write_batch(struct buf *b, const struct db_query *q, int row)
 {
 	buf_add_z(b, "{\"id\":");
@@ -114,6 +130,7 @@ static void write_batch(struct buf *b, const struct db_query *q, int row)
 	buf_add_z(b, ",\"cancel_requested_at\":");
 	job_object_time(b, db_get_time(q, row, COL_CANCEL));
 	write_progress(b, q, row);
+	write_usage(b, q, row);
 	buf_add_z(b, ",\"webhook\":");
 	if (db_is_null(q, row, COL_WEBHOOK)) {
 		buf_add_z(b, "null");
@@ -140,6 +157,12 @@ void batches_facts(const struct db_query *q, int row, struct batch_facts *ret)
 		.created_us = db_get_time(q, row, COL_CREATED),
 		.finished_us = db_get_time(q, row, COL_FINISHED),
 		.cancel_us = db_get_time(q, row, COL_CANCEL),
+		.input_tokens = db_get_int(q, row, COL_INPUT),
+		.cached_input_tokens = db_get_int(q, row, COL_CACHED),
+		.output_tokens = db_get_int(q, row, COL_OUTPUT),
+		.reasoning_tokens = db_get_int(q, row, COL_REASONING),
+		.cost_nanousd = db_get_int(q, row, COL_COST),
+		.cost_unknown = (int)db_get_int(q, row, COL_COST_UNKNOWN),
 	};
 }
 

@@ -21,6 +21,9 @@ struct batch_facts {
 	struct id id;
 	int form, total, succeeded, failed, canceled, expired;
 	int64_t created_us, finished_us, cancel_us; /* 0: not yet */
+	int64_t input_tokens, cached_input_tokens, output_tokens, reasoning_tokens; /* of the jobs that have ended */
+	int64_t cost_nanousd; /* as far as it is known … */
+	int cost_unknown;     /* … which it is not of so many jobs */
 };
 void batches_facts(const struct db_query *q, int row, struct batch_facts *ret);
 

@@ -200,6 +200,7 @@ static void keep_row(struct job *j)
 	j->end.usage.output += row->usage.output;
 	j->end.usage.reasoning += row->usage.reasoning;
 	j->end.cost_nanousd = cost_add(j->end.cost_nanousd, row->cost_nanousd);
+	j->end.known_nanousd += MAX(row->cost_nanousd, 0);
 	j->end.flags |= row->flags & FLAG_ESTIMATED;
 }
 

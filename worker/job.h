@@ -70,6 +70,7 @@ struct job_end {
 	int error_status;         /* HTTP status of the last attempt; 0: none */
 	struct usage usage;       /* over all attempts of this lease */
 	int64_t cost_nanousd;     /* -1: unknown */
+	int64_t known_nanousd;    /* … and what is known of it: the batch counts that */
 	int flags;
 	struct str result;        /* JSON text; p NULL: none */
 	struct cache_write *cache; /* to be kept for identical requests; NULL: not */

@@ -19,7 +19,7 @@ static const enum db_type attempt_types[ATTEMPT_COLUMNS] = {
 static const enum db_type end_types[JOB_COLUMNS] = {
 	DB_INT4, DB_UUID, DB_INT8, DB_INT2, DB_INT2, DB_TEXT, DB_TEXT, DB_TEXT, DB_INT2,
 	DB_INT2, DB_INT8, DB_INT8, DB_INT8, DB_INT8, DB_INT2, DB_TEXT, DB_UUID, DB_TEXT,
-	DB_INT8, DB_INT8, DB_BYTEA, DB_TEXT, DB_TEXT, DB_INT8, DB_INT8,
+	DB_INT8, DB_INT8, DB_BYTEA, DB_TEXT, DB_TEXT, DB_INT8, DB_INT8, DB_INT8,
 };
 
 static const enum db_type give_back_types[] = { DB_INT4, DB_UUID, DB_INT8, DB_INT2, DB_INT2, DB_INT8, DB_INT2 };
@@ -138,6 +138,7 @@ static void add_end(struct db_array *a, const struct job *j)
 	db_array_i64(&a[18], e->usage.cache_write);
 	db_array_i64(&a[19], e->usage.reasoning);
 	add_cache(&a[20], e->cache);
+	db_array_i64(&a[25], e->known_nanousd);
 }
 
 static void add_give_back(struct db_array *a, const struct record_op *e)

@@ -7,7 +7,7 @@
 #include "worker/record.h"
 
 #define ATTEMPT_COLUMNS 24
-#define JOB_COLUMNS     25
+#define JOB_COLUMNS     26
 
 struct columns {
 	struct db_array job[JOB_COLUMNS];         /* reused from statement to statement */

@@ -2,7 +2,7 @@
 -- Writes attempts of jobs that go on (a retry follows in the same lease), so that a crash does not lose what was paid for, and
 -- keeps the count of attempts on the lease. Safe to send again. Returns the places (from 1) of the jobs
 -- whose lease still carries the token.
--- $1 … $24 as $26 … $49 of record; $25 bucket $26 job $27 token $28 attempts.
+-- $1 … $24 as $27 … $50 of record; $25 bucket $26 job $27 token $28 attempts.
 with held as (
 	update lease l set attempts = n.attempts
 	from unnest($25::int4[], $26::uuid[], $27::int8[], $28::int2[]) with ordinality as n(bucket, job_id, token, attempts, place)

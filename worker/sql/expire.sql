@@ -13,20 +13,34 @@ with r as (
 	select w.*, j.batch_id, j.webhook_url
 	from (select * from r union all select * from p) w
 	join job j on j.bucket = w.bucket and j.id = w.job_id
+), spent as materialized (
+	-- What its leases used. Its batch counted the part that an outcome before a retry had; what is fresh it has not.
+	select o.bucket, o.job_id, s.*
+	from over o cross join lateral (
+		select sum(a.input_tokens) as input_tokens, sum(a.cached_input_tokens) as cached_input_tokens, sum(a.output_tokens) as output_tokens,
+			sum(a.cache_write_tokens) as cache_write_tokens, sum(a.reasoning_tokens) as reasoning_tokens, sum(a.cost_nanousd) as known_nanousd,
+			bool_or(a.cost_nanousd is null) as is_unknown, sum(a.input_tokens) filter (where a.fresh) as fresh_input,
+			sum(a.cached_input_tokens) filter (where a.fresh) as fresh_cached, sum(a.output_tokens) filter (where a.fresh) as fresh_output,
+			sum(a.reasoning_tokens) filter (where a.fresh) as fresh_reasoning, sum(a.cost_nanousd) filter (where a.fresh) as fresh_nanousd,
+			bool_or(a.cost_nanousd is null) filter (where a.fresh) as fresh_unknown,
+			bool_or(a.cost_nanousd is null) filter (where not a.fresh) as old_unknown
+		from (select t.*, t.token > coalesce((
+				select max(l.token) from outcome l where l.bucket = o.bucket and l.job_id = o.job_id and l.token <= o.token), 0) as fresh
+			from attempt t where t.bucket = o.bucket and t.job_id = o.job_id and t.token <= o.token) a
+	) s where o.token > 0
 ), outcomes as (
 	insert into outcome (bucket, job_id, token, tenant_id, status, attempts, interruptions, error_code, error_message, input_tokens,
-		cached_input_tokens, output_tokens, cost_nanousd)
-	select o.bucket, o.job_id, o.token + 1, o.tenant_id, 6, o.attempts, o.interruptions, 'expired', 'the deadline passed while the job waited', coalesce(spent.input_tokens, 0),
-		coalesce(spent.cached_input_tokens, 0), coalesce(spent.output_tokens, 0), case when spent.calls > 0 then spent.cost_nanousd else 0 end
-	from over o
-	left join lateral (
-		select sum(a.input_tokens) as input_tokens, sum(a.cached_input_tokens) as cached_input_tokens, sum(a.output_tokens) as output_tokens,
-			case when bool_and(a.cost_nanousd is not null) then sum(a.cost_nanousd) end as cost_nanousd, count(*) as calls
-		from attempt a where o.token > 0 and a.bucket = o.bucket and a.job_id = o.job_id and a.token <= o.token
-	) spent on true
+		cached_input_tokens, output_tokens, cost_nanousd, cache_write_tokens, reasoning_tokens)
+	select o.bucket, o.job_id, o.token + 1, o.tenant_id, 6, o.attempts, o.interruptions, 'expired', 'the deadline passed while the job waited', coalesce(s.input_tokens, 0),
+		coalesce(s.cached_input_tokens, 0), coalesce(s.output_tokens, 0), case when s.is_unknown is not true then coalesce(s.known_nanousd, 0) end,
+		coalesce(s.cache_write_tokens, 0), coalesce(s.reasoning_tokens, 0)
+	from over o left join spent s on s.bucket = o.bucket and s.job_id = o.job_id
 ), counts as (
-	insert into batch_delta (bucket, batch_id, expired)
-	select bucket, batch_id, count(*) from over where batch_id is not null group by bucket, batch_id
+	insert into batch_delta (bucket, batch_id, expired, input_tokens, cached_input_tokens, output_tokens, reasoning_tokens, cost_nanousd, cost_unknown)
+	select o.bucket, o.batch_id, count(*), coalesce(sum(s.fresh_input), 0), coalesce(sum(s.fresh_cached), 0), coalesce(sum(s.fresh_output), 0),
+		coalesce(sum(s.fresh_reasoning), 0), coalesce(sum(s.fresh_nanousd), 0), count(*) filter (where s.fresh_unknown and s.old_unknown is not true)
+	from over o left join spent s on s.bucket = o.bucket and s.job_id = o.job_id
+	where o.batch_id is not null group by o.bucket, o.batch_id
 ), deliveries as (
 	insert into webhook_delivery (bucket, id, tenant_id, job_id, event, url)
 	select bucket, millrace_id(bucket), tenant_id, job_id, 'job.expired', webhook_url from over where webhook_url is not null

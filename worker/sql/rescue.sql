@@ -27,17 +27,39 @@ with dead as materialized (
 		case status when 1 then 'back to the queue' else 'ended' end
 	from judged
 	on conflict (bucket, job_id, token, number) do nothing
+), spent as materialized (
+	-- What its leases used as far as it is known. Its batch counted the part that an outcome before a retry had; what is fresh it has not.
+	select o.bucket, o.job_id, s.*
+	from judged o cross join lateral (
+		select sum(a.input_tokens) as input_tokens, sum(a.cached_input_tokens) as cached_input_tokens, sum(a.output_tokens) as output_tokens,
+			sum(a.cache_write_tokens) as cache_write_tokens, sum(a.reasoning_tokens) as reasoning_tokens,
+			sum(a.input_tokens) filter (where a.fresh) as fresh_input, sum(a.cached_input_tokens) filter (where a.fresh) as fresh_cached,
+			sum(a.output_tokens) filter (where a.fresh) as fresh_output, sum(a.reasoning_tokens) filter (where a.fresh) as fresh_reasoning,
+			sum(a.cost_nanousd) filter (where a.fresh) as fresh_nanousd,
+			bool_or(a.cost_nanousd is null) filter (where not a.fresh) as old_unknown
+		from (select t.*, t.token > coalesce((
+				select max(l.token) from outcome l where l.bucket = o.bucket and l.job_id = o.job_id and l.token < o.token), 0) as fresh
+			from attempt t where t.bucket = o.bucket and t.job_id = o.job_id and t.token <= o.token) a
+	) s where o.status <> 1
 ), outcomes as (
-	insert into outcome (bucket, job_id, token, tenant_id, started_at, status, attempts, interruptions, error_code, error_message)
-	select bucket, job_id, token, tenant_id, claimed_at, status, attempts, interrupted,
-		case status when 5 then 'canceled' when 6 then 'expired' else 'poison' end,
-		case status when 5 then 'canceled while it ran' when 6 then 'the deadline passed' else 'interrupted ' || interrupted || ' times: workers vanished while they ran it' end
-	from judged where status <> 1
+	insert into outcome (bucket, job_id, token, tenant_id, started_at, status, attempts, interruptions, error_code, error_message, input_tokens,
+		cached_input_tokens, output_tokens, cache_write_tokens, reasoning_tokens)
+	select o.bucket, o.job_id, o.token, o.tenant_id, o.claimed_at, o.status, o.attempts, o.interrupted,
+		case o.status when 5 then 'canceled' when 6 then 'expired' else 'poison' end,
+		case o.status when 5 then 'canceled while it ran' when 6 then 'the deadline passed'
+			else 'interrupted ' || o.interrupted || ' times: workers vanished while they ran it' end,
+		coalesce(s.input_tokens, 0), coalesce(s.cached_input_tokens, 0), coalesce(s.output_tokens, 0), coalesce(s.cache_write_tokens, 0),
+		coalesce(s.reasoning_tokens, 0)
+	from judged o join spent s on s.bucket = o.bucket and s.job_id = o.job_id
 ), counts as (
-	insert into batch_delta (bucket, batch_id, failed, canceled, expired)
-	select bucket, batch_id, count(*) filter (where status = 4), count(*) filter (where status = 5), count(*) filter (where status = 6)
-	from judged where batch_id is not null and status <> 1
-	group by bucket, batch_id
+	insert into batch_delta (bucket, batch_id, failed, canceled, expired, input_tokens, cached_input_tokens, output_tokens, reasoning_tokens,
+		cost_nanousd, cost_unknown)
+	select o.bucket, o.batch_id, count(*) filter (where o.status = 4), count(*) filter (where o.status = 5), count(*) filter (where o.status = 6),
+		coalesce(sum(s.fresh_input), 0), coalesce(sum(s.fresh_cached), 0), coalesce(sum(s.fresh_output), 0), coalesce(sum(s.fresh_reasoning), 0),
+		coalesce(sum(s.fresh_nanousd), 0), count(*) filter (where s.old_unknown is not true)
+	from judged o join spent s on s.bucket = o.bucket and s.job_id = o.job_id
+	where o.batch_id is not null
+	group by o.bucket, o.batch_id
 ), deliveries as (
 	insert into webhook_delivery (bucket, id, tenant_id, job_id, event, url)
 	select bucket, millrace_id(bucket), tenant_id, job_id,
