@@ -108,6 +108,7 @@ enum column {
 	COL_DEADLINE,
 	COL_CACHE_WRITE,
 	COL_REASONING,
+	COL_CUSTOM_ID,
 };
 
 void job_facts_read(const struct db_query *q, int row, struct job_facts *ret)
@@ -125,6 +126,7 @@ void job_facts_read(const struct db_query *q, int row, struct job_facts *ret)
 		.error_code = text_or_null(q, row, COL_ERROR_CODE),
 		.error_message = text_or_null(q, row, COL_ERROR_MESSAGE),
 		.result = text_or_null(q, row, COL_RESULT),
+		.custom_id = text_or_null(q, row, COL_CUSTOM_ID),
 		.created_us = db_get_time(q, row, COL_CREATED),
 		.run_at_us = db_get_time(q, row, COL_RUN_AT),
 		.expires_us = db_get_time(q, row, COL_DEADLINE),
@@ -319,6 +321,10 @@ int job_object_write(struct buf *b, const struct conf *conf, const struct job_fa
 	job_object_id(b, j->batch_id, "batch_");
 	if (how.index >= 0)
 		buf_printf(b, ",\"index\":%d", how.index);
+	if (j->custom_id.p) {
+		buf_add_z(b, ",\"custom_id\":");
+		buf_add_json_str(b, j->custom_id);
+	}
 	buf_add_z(b, ",\"priority\":");
 	buf_add_i64(b, j->priority);
 	buf_add_z(b, ",\"metadata\":");

@@ -24,6 +24,7 @@ struct job_facts {
 	struct id id, batch_id;                        /* batch_id zero: none */
 	struct str route, metadata, user, webhook_url; /* p NULL: none */
 	struct str target, error_code, error_message, result;
+	struct str custom_id; /* of a line of a batch; p NULL: none */
 	int64_t created_us, run_at_us, expires_us, started_us, finished_us; /* 0: not */
 	int64_t parked_until_us; /* or until its lane is expected to open; 0: neither */
 	int64_t pass, version;

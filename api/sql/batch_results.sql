@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: Apache-2.0
--- A page of a batch's jobs in input order, with the columns of job_get and custom_id: those after line $4, at most $5, no more than some 4 MiB of
+-- A page of a batch's jobs in input order, with the columns of job_get: those after line $4, at most $5, no more than some 4 MiB of
 -- results (one line always comes). $6: also those that have not ended. $1 bucket $2 batch $3 tenant.
 select page.* from (
 	select j.*, sum(coalesce(octet_length(j.result), 0)) over (order by j.batch_index) - coalesce(octet_length(j.result), 0) as bytes_before

@@ -73,7 +73,9 @@ static void test_job_object_of_a_success(void **state)
 	j.cost_nanousd = 342;
 	j.level = 1;
 	j.attempts = 2;
+	j.custom_id = STR("line \"1\"");
 	json_t *v = written(&j, whole);
+	assert_true(str_eq(json_str(v, "custom_id"), j.custom_id));
 	assert_true(json_is_array(json_get(json_get(v, "result"), "choices")));
 	assert_null(json_get(json_get(v, "result"), "partial"));
 	assert_true(str_eq(json_str(json_get(v, "served_by"), "level"), STR("fallback")));
