@@ -143,7 +143,7 @@ static void stop(struct api *api)
 	timer_stop(&api->ready_timer);
 	waiters_stop(api->waiters);
 	door_stop(api->door);
-	followers_drain(api->followers);
+	followers_stop(api->followers);
 	intake_stop(api->intake);
 	hints_stop(api->hints);
 	fair_sync_stop(api->fair_sync);
@@ -174,6 +174,7 @@ static void on_held_over(struct timer *t)
 {
 	struct api *api = container_of(t, struct api, held_timer);
 	waiters_stop(api->waiters);
+	followers_stop(api->followers);
 }
 
 static void on_stop_signal(void *arg, int signum)

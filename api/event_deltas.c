@@ -5,8 +5,6 @@
  */
 #include "api/event_deltas.h"
 
-#include "common/json.h"
-
 static const char *const members[] = { [EVENT_CONTENT] = "content", [EVENT_REFUSAL] = "refusal", [EVENT_REASONING] = "reasoning_content" };
 
 /* What counts of a tool call: id, name and arguments. */
@@ -23,25 +21,31 @@ static void add_tools(struct event_place *p, const json_t *calls)
 			event_place_add(p, EVENT_TOOLS, tool_part(json_array_get(calls, i), part));
 }
 
-static void add_texts(struct event_place *p, const json_t *delta, struct buf *text)
+json_t *event_deltas_take(struct event_place *p, struct str deltas)
 {
-	for (int kind = 0; kind < EVENT_TOOLS; kind++)
-		event_place_add(p, (enum event_text)kind, json_str(delta, members[kind]));
-	buf_add_str(text, json_str(delta, "content"));
+	json_t *all = json_parse_lenient(deltas, NULL);
+	if (!json_is_array(all)) {
+		json_decref(all);
+		return NULL;
+	}
+	for (size_t i = 0; i < json_array_size(all); i++) {
+		const json_t *delta = json_array_get(all, i);
+		for (int kind = 0; kind < EVENT_TOOLS; kind++)
+			event_place_add(p, (enum event_text)kind, json_str(delta, members[kind]));
+		add_tools(p, json_get(delta, "tool_calls"));
+	}
+	return all;
 }
 
 int event_deltas_piece(struct event_place *p, struct str deltas, struct buf *b)
 {
-	_cleanup_(json_drop) json_t *all = json_parse_lenient(deltas, NULL);
+	_cleanup_(json_drop) json_t *all = event_deltas_take(p, deltas);
 	struct buf text;
-	if (!json_is_array(all))
+	if (!all)
 		return -(int)ERR_BAD_JSON;
 	buf_init(&text, deltas.n);
-	for (size_t i = 0; i < json_array_size(all); i++) {
-		const json_t *delta = json_array_get(all, i);
-		add_texts(p, delta, &text);
-		add_tools(p, json_get(delta, "tool_calls"));
-	}
+	for (size_t i = 0; i < json_array_size(all); i++)
+		buf_add_str(&text, json_str(json_array_get(all, i), "content"));
 	buf_add_z(b, "{\"text\":");
 	buf_add_json_str(b, buf_str(&text));
 	buf_add_z(b, ",\"deltas\":");

@@ -4,7 +4,10 @@
 #define MR_API_EVENT_DELTAS_H
 
 #include "api/event_place.h"
+#include "common/json.h"
 
+/* A row of table chunk as an array of deltas; p moves by it. The caller owns it; NULL with nothing changed: it is none. */
+json_t *event_deltas_take(struct event_place *p, struct str deltas);
 /* A row of table chunk, as {"text","deltas"} into b; p moves by it. 0, or -ERR_BAD_JSON with nothing changed. */
 int event_deltas_piece(struct event_place *p, struct str deltas, struct buf *b);
 

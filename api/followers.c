@@ -38,7 +38,7 @@ struct followers {
 	uint64_t began_ms, next_ms, states_ms; /* the look in flight; when the next may be, and one at all states */
 	uint64_t mark_due_ms; /* of those that the last look found without a mark */
 	bool hinted_text, hinted_done, more, all_states;
-	bool draining;
+	bool draining, stopped;
 };
 
 static const enum db_type column_types[COLUMNS] = { DB_INT4, DB_INT4, DB_UUID, DB_INT8, DB_BOOL, DB_INT8, DB_INT4, DB_INT4 };
@@ -47,7 +47,7 @@ static void arm(struct followers *all, uint64_t due_ms)
 {
 	uint64_t now = loop_now_ms(&all->api->loop);
 	due_ms = MAX(due_ms, all->next_ms);
-	if (all->draining || list_is_empty(&all->list) || all->look.op.active)
+	if (all->stopped || list_is_empty(&all->list) || all->look.op.active)
 		return; /* the end of a look arms again */
 	if (!timer_is_armed(&all->timer) || all->timer.due_ms > due_ms)
 		timer_start(&all->timer, due_ms > now ? due_ms - now : 0);
@@ -301,12 +301,12 @@ void follower_start(struct followers *all, struct follower *f, struct flow *flow
 	assert(f->on_state && f->on_piece && f->on_told);
 	f->all = all;
 	f->asked = -1;
-	f->running = f->marked = false;
+	f->running = false;
 	f->mark_ms = f->look_ms = 0;
 	f->mark_gap_ms = MARK_MIN_MS;
 	op_start(&f->op, flow, "news of a job", on_cancel);
 	list_push(&all->list, &f->link);
-	if (all->draining)
+	if (all->stopped || (all->draining && !f->patient))
 		follower_end(f, -(int)ERR_DRAINING);
 	else
 		arm(all, 0);
@@ -318,12 +318,29 @@ void follower_reads(struct follower *f)
 	arm(f->all, 0);
 }
 
+/* The end of one may begin another, which ends at once. */
+static void end_all(struct followers *all, bool patient_too)
+{
+	for (size_t i = all->list.n; i > 0; i--) {
+		struct link *k = list_pop(&all->list);
+		struct follower *f = container_of(k, struct follower, link);
+		list_push(&all->list, k);
+		if (patient_too || !f->patient)
+			follower_end(f, -(int)ERR_DRAINING);
+	}
+}
+
 void followers_drain(struct followers *all)
 {
 	all->draining = true;
+	end_all(all, /* patient_too= */ false);
+}
+
+void followers_stop(struct followers *all)
+{
+	all->draining = all->stopped = true;
 	timer_stop(&all->timer);
-	while (!list_is_empty(&all->list))
-		follower_end(container_of(list_first(&all->list), struct follower, link), -(int)ERR_DRAINING);
+	end_all(all, /* patient_too= */ true);
 }
 
 struct followers *followers_new(struct api *api)

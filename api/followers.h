@@ -31,10 +31,11 @@ struct follower {
 	void (*on_piece)(struct follower *f, int64_t token, int number, int seq, struct str deltas);
 	void (*on_told)(struct follower *f);
 	bool rests;        /* the client does not read: nothing is asked for it meanwhile */
+	bool marked;       /* the job is marked as followed, as far as is known; may be set before the start */
+	bool patient;      /* goes on while the process drains, until followers_stop */
 	/* private */
 	int asked;         /* its place in the query in flight; -1: none */
 	bool running;      /* as last seen: it runs and is marked */
-	bool marked;
 	uint64_t mark_ms, mark_gap_ms, look_ms; /* when to mark, and to look at its state, at the earliest */
 };
 
@@ -48,7 +49,9 @@ void follower_reads(struct follower *f);
 /* Notices. */
 void followers_hint_text(struct followers *all);
 void followers_hint_done(struct followers *all);
-/* Ends all of them now, and each that comes later at once: the process shuts down. */
+/* Ends all of them now but the patient ones, and each that comes later at once: the process shuts down. */
 void followers_drain(struct followers *all);
+/* Ends all. */
+void followers_stop(struct followers *all);
 
 #endif

@@ -183,14 +183,21 @@ int job_object_id(struct buf *b, struct id id, const char *prefix)
 	return buf_add_char(b, '"');
 }
 
-int job_object_usd(struct buf *b, int64_t nanousd)
+int job_object_usd_plain(struct buf *b, int64_t nanousd)
 {
 	assert(nanousd >= 0);
 	int64_t rest = nanousd % 1000000000;
 	int digits = 9;
 	for (; digits > 6 && rest % 10 == 0; digits--)
 		rest /= 10;
-	return buf_printf(b, "\"%lld.%0*lld\"", (long long)(nanousd / 1000000000), digits, (long long)rest);
+	return buf_printf(b, "%lld.%0*lld", (long long)(nanousd / 1000000000), digits, (long long)rest);
+}
+
+int job_object_usd(struct buf *b, int64_t nanousd)
+{
+	buf_add_char(b, '"');
+	job_object_usd_plain(b, nanousd);
+	return buf_add_char(b, '"');
 }
 
 static void write_queue(struct buf *b, const struct job_facts *j)

@@ -67,6 +67,7 @@ struct str job_object_etag(const struct job_facts *j, char out[64]);
 
 /* Nano-dollars as a decimal string with at least six decimals, quoted. */
 int job_object_usd(struct buf *b, int64_t nanousd);
+int job_object_usd_plain(struct buf *b, int64_t nanousd); /* without the quotes */
 /* An RFC 3339 time, quoted; null for 0. */
 int job_object_time(struct buf *b, int64_t us);
 /* "job_…" of an id, quoted; null for zero. */

@@ -13,6 +13,7 @@
 #include "api/sync.h"
 
 #include "api/attribution.h"
+#include "api/followers.h"
 #include "api/job_view.h"
 #include "api/jobs.h"
 #include "api/request.h"
@@ -23,7 +24,7 @@
 /* The wait is the job's: it ends by its own deadline. */
 #define WAIT_MS (INT64_C(1000) * 3600 * 24 * 3650)
 
-enum { READ, JUDGE, LANE, WRITE, WAIT, VIEW, CANCEL };
+enum { READ, JUDGE, LANE, WRITE, WAIT, VIEW, STREAM, CANCEL };
 
 static struct sync *sync_of(struct flow *f)
 {
@@ -46,6 +47,7 @@ static void release(struct request *q)
 	struct sync *s = q->state;
 	face_request_done(&s->asked);
 	json_decref(s->body);
+	sync_stream_done(&s->stream);
 	job_view_done(q->view);
 	job_cancel_done(&s->cancel);
 }
@@ -54,6 +56,15 @@ static void on_gone(struct request *q)
 {
 	struct sync *s = q->state;
 	op_cancel(&s->waiter.op);
+	if (s->stream.op.active)
+		sync_stream_gone(&s->stream);
+}
+
+static void on_room(struct request *q)
+{
+	struct sync *s = q->state;
+	if (s->stream.op.active)
+		sync_stream_room(&s->stream);
 }
 
 /* Somebody may come back for the job's answer. */
@@ -63,16 +74,25 @@ static bool outlives_client(const struct request *q)
 	return q->submit->intake.key.p || s->asked.background;
 }
 
+/* Ends with q->err, which a client that reads a stream has been told already. */
+static enum flow_next end_told(struct request *q)
+{
+	return q->streaming && !q->gone ? flow_over(&q->flow, 0) : request_refuse(q);
+}
+
 /* The client left, or must be sent away: the job goes on only for somebody who can come back for it. */
 static enum flow_next give_up(struct request *q)
 {
+	struct sync *s = q->state;
 	if (q->gone)
 		err_set(&q->err, ERR_CANCELED, "the client left");
 	else
 		err_set(&q->err, ERR_DRAINING, "%s",
 		        outlives_client(q) ? "this process shuts down; the job goes on: repeat the request with its Idempotency-Key"
 		                           : "this process shuts down, and the job was canceled: repeat the request");
-	return outlives_client(q) ? request_refuse(q) : flow_jump(&q->flow, CANCEL);
+	if (q->streaming && !q->gone)
+		sync_stream_fail(&s->stream, &q->err);
+	return outlives_client(q) ? end_told(q) : flow_jump(&q->flow, CANCEL);
 }
 
 /* --- read, judge --- */
@@ -86,13 +106,14 @@ static enum flow_next read_by(struct flow *f, const struct face *face)
 	q->state = s;
 	q->release = release;
 	q->on_gone = on_gone;
+	q->on_drain = on_room;
 	if (submit_begin(q) < 0)
 		return request_refuse(q);
 	s->body = json_parse(q->http->body, &q->err);
 	if (!s->body || face->read(&q->http->arena, s->body, &s->asked, &q->err) < 0)
 		return request_refuse(q);
-	if (s->asked.stream)
-		return request_fail(q, ERR_NOT_IMPLEMENTED, "answers are not streamed yet");
+	if (s->asked.stream && followers_are_full(q->api->followers))
+		return request_fail(q, ERR_OVERLOADED, "this process has as many streams as it may (events.followers)");
 	return FLOW_NEXT;
 }
 
@@ -130,7 +151,10 @@ static enum flow_next write_done(struct flow *f, int rc)
 	forget_request(s);
 	if (q->gone)
 		return give_up(q);
-	return s->asked.background ? flow_jump(f, VIEW) : FLOW_NEXT;
+	/* A new job is known; one that is there already must be looked at before it is streamed. */
+	if (s->asked.background || (s->asked.stream && !q->submit->intake.is_new))
+		return flow_jump(f, VIEW);
+	return s->asked.stream ? flow_jump(f, STREAM) : FLOW_NEXT;
 }
 
 /* --- wait --- */
@@ -245,13 +269,91 @@ static enum flow_next view_done(struct flow *f, int rc)
 	if (rc == -(int)ERR_NOT_FOUND)
 		return request_fail(q, rc, "the job of this key is gone");
 	if (rc < 0)
-		return err_is_retryable(rc) ? flow_jump(f, WAIT) : request_fail(q, rc, "the job could not be read");
+		return err_is_retryable(rc) && !s->asked.background && !s->asked.stream ? flow_jump(f, WAIT) : request_fail(q, rc, "the job could not be read");
 	const struct job_facts *j = &q->view->facts;
+	if (s->asked.stream)
+		return FLOW_NEXT;
 	if (s->asked.background)
 		return sync_answer(q, s->face, s->asked.echo);
 	if (!job_status_is_over(j->status))
 		return flow_jump(f, WAIT); /* it was retried */
 	return j->status == STATUS_SUCCEEDED ? sync_answer(q, s->face, s->asked.echo) : answer_failure(q);
+}
+
+/* --- stream --- */
+
+static enum flow_next stream_start(struct flow *f)
+{
+	struct request *q = request_of(f);
+	struct sync *s = q->state;
+	const struct submission *job = &q->submit->submission;
+	if (q->gone)
+		return give_up(q);
+	s->stream = (struct sync_stream){
+		.face = s->face,
+		.echo = s->asked.echo,
+		.user = job->user,
+		.metadata = job->metadata,
+		.include_usage = s->asked.include_usage,
+		.at_once = s->asked.background,
+		.followed = true,
+		.starting_after = -1,
+	};
+	sync_stream_start(&s->stream, q, f, /* view_is_fresh= */ s->asked.background || !q->submit->intake.is_new);
+	return FLOW_WAIT;
+}
+
+static enum flow_next stream_done(struct flow *f, int rc)
+{
+	struct request *q = request_of(f);
+	if (rc == 0)
+		return flow_over(f, 0);
+	if (q->gone || rc == -(int)ERR_DRAINING)
+		return give_up(q);
+	if (rc == -(int)ERR_STREAM_RESTARTED)
+		return outlives_client(q) ? flow_over(f, 0) : flow_jump(f, CANCEL);
+	return job_status_is_over(q->view->facts.status) ? answer_failure(q) : request_refuse(q);
+}
+
+enum flow_next sync_follow_start(struct flow *f, const struct face *face, json_t *echo, int64_t starting_after)
+{
+	struct request *q = request_of(f);
+	const struct job_facts *j = &q->view->facts;
+	struct sync *s = arena_new(&q->http->arena, struct sync);
+	s->face = face;
+	s->asked.echo = echo;
+	q->state = s;
+	q->release = release;
+	q->on_gone = on_gone;
+	q->on_drain = on_room;
+	tell_job(q);
+	if (!job_status_is_over(j->status) && followers_are_full(q->api->followers))
+		return request_fail(q, ERR_OVERLOADED, "this process has as many streams as it may (events.followers)");
+	s->stream = (struct sync_stream){
+		.face = face,
+		.echo = echo,
+		.user = arena_str(&q->http->arena, j->user),
+		.metadata = j->metadata.p ? arena_str(&q->http->arena, j->metadata) : (struct str){ 0 },
+		.at_once = true,
+		.starting_after = starting_after,
+	};
+	if (!j->user.p)
+		s->stream.user = (struct str){ 0 };
+	sync_stream_start(&s->stream, q, f, /* view_is_fresh= */ true);
+	return FLOW_WAIT;
+}
+
+enum flow_next sync_follow_done(struct flow *f, int rc)
+{
+	struct request *q = request_of(f);
+	struct sync *s = q->state;
+	if (rc == -(int)ERR_DRAINING && !q->gone) {
+		err_set(&q->err, ERR_DRAINING, "this process shuts down: go on at another");
+		sync_stream_fail(&s->stream, &q->err);
+	} else if (q->gone) {
+		err_set(&q->err, ERR_CANCELED, "the client left");
+	}
+	return rc == 0 ? flow_over(f, 0) : end_told(q);
 }
 
 /* --- the end without an answer --- */
@@ -266,9 +368,9 @@ static enum flow_next cancel_start(struct flow *f)
 static enum flow_next cancel_done(struct flow *f, int rc)
 {
 	struct request *q = request_of(f);
-	if (rc < 0 && !q->gone)
+	if (rc < 0 && !q->gone && !q->streaming)
 		err_set(&q->err, ERR_DRAINING, "this process shuts down, and the job may go on: look at it, or repeat the request");
-	return request_refuse(q);
+	return end_told(q);
 }
 
 /* --- the tables --- */
@@ -296,6 +398,7 @@ static enum flow_next read_embeddings(struct flow *f)
 		[WRITE] = { "write", submit_write_start, write_done }, \
 		[WAIT] = { "wait", wait_start, wait_done },        \
 		[VIEW] = { "view", view_start, view_done },        \
+		[STREAM] = { "stream", stream_start, stream_done }, \
 		[CANCEL] = { "cancel", cancel_start, cancel_done }, \
 		{ .name = NULL },                                  \
 	}

@@ -6,7 +6,7 @@
  *   read      the face's read, attribution (attribution.h), the native fields of `millrace`; refusals name the field
  *   gather    files that parts name by file_id, and the previous response, become part of the request
  *   lane, write   as for POST /v1/jobs (submit.h)
- *   wait, answer  or   open, follow, pieces, finish   (sync_stream.c)
+ *   wait, view  or   stream   (sync_stream.c)
  *
  * Headers of every answer: x-millrace-job-id; and when it has ended x-millrace-level, -target, -cost-usd, -attempts.
  */
@@ -24,11 +24,13 @@ extern const struct flow_step sync_embeddings_steps[]; /* POST /v1/embeddings */
 extern const struct flow_step sync_response_steps[];   /* POST /v1/responses; with background the answer is the queued response */
 extern const struct flow_step sync_message_steps[];    /* POST /v1/messages */
 
-/* Follows a job that is there already, as q->id, streaming in the form of `face` from starting_after on: GET /v1/responses/{id}?stream=true. Its table is
- * the streaming half of the above. */
-extern const struct flow_step sync_follow_steps[];
+/* One step of a table, in two halves: follows a job that is there already, as q->id, which q->view holds, streaming in the form of `face`; events up to
+ * starting_after are left out (-1: none): GET /v1/responses/{id}?stream=true. echo is taken over; NULL: none. It puts its own into q->state, q->release,
+ * q->on_gone and q->on_drain. The job goes on when the client leaves. */
+enum flow_next sync_follow_start(struct flow *f, const struct face *face, json_t *echo, int64_t starting_after);
+enum flow_next sync_follow_done(struct flow *f, int rc);
 
-/* The answer of a face for the job that q->view holds (its echo from echo_text, the stored body's member; "" for none): status, headers and q->out.
+/* The answer of a face for the job that q->view holds, however it stands (echo: the stored body's member; NULL: none): status, headers and q->out.
  * Used by sync, and by responses.c to retrieve. */
 enum flow_next sync_answer(struct request *q, const struct face *face, const json_t *echo);
 

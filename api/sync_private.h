@@ -7,6 +7,7 @@
 #include "api/job_object.h"
 #include "api/submit.h"
 #include "api/sync.h"
+#include "api/sync_stream.h"
 #include "api/waiters.h"
 
 /* q->state of such a request. */
@@ -15,6 +16,7 @@ struct sync {
 	struct face_request asked;
 	json_t *body; /* owned; the request's own, until the job is written */
 	struct waiter waiter;
+	struct sync_stream stream;
 	struct job_cancel cancel;
 };
 
