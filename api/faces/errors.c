@@ -127,6 +127,9 @@ void face_error_write_anthropic(struct buf *b, const struct face_error *e, const
 	buf_add_json_str(b, buf_str(&text));
 	buf_done(&text);
 	buf_add_z(b, "},\"request_id\":");
-	buf_add_json_str(b, request_id);
+	if (request_id.p)
+		buf_add_json_str(b, request_id);
+	else
+		buf_add_z(b, "null");
 	buf_add_char(b, '}');
 }

@@ -117,7 +117,7 @@ struct face_error {
 struct face_error face_error_of(struct str code);
 /* {"error":{"message","type","param","code"}} */
 void face_error_write_openai(struct buf *b, const struct face_error *e, const struct err *err);
-/* {"type":"error","error":{"type","message"},"request_id"} */
+/* {"type":"error","error":{"type","message"},"request_id"}; request_id p NULL: null */
 void face_error_write_anthropic(struct buf *b, const struct face_error *e, const struct err *err, struct str request_id);
 /* A JSON pointer as OpenAI writes params: /messages/0/content → messages[0].content. */
 void face_param(struct buf *b, const char *pointer);
