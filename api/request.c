@@ -184,6 +184,9 @@ static void on_head(struct http_req *h)
 		return;
 	struct route_match m;
 	router_find(h->method, h->path, &m);
+	/* Anthropic's SDKs look for it under this name. */
+	if ((m.route ? m.route->errors : router_errors(h->path)) == ERRORS_ANTHROPIC || http_req_header(h, "anthropic-version").p)
+		http_reply_header(h, "request-id", h->request_id);
 	if (!m.route && m.path_known) {
 		http_reply_header(h, "Allow", str_from(m.allow));
 		refuse(q, ERR_METHOD, "see the header Allow");

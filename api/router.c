@@ -41,6 +41,7 @@ const struct route router_routes[] = {
 	{ HTTP_POST, "/v1/chat/completions", KEY_ANY, BODY_SUBMIT, sync_chat_steps, ERRORS_OPENAI },
 	{ HTTP_POST, "/v1/completions", KEY_ANY, BODY_SUBMIT, sync_completion_steps, ERRORS_OPENAI },
 	{ HTTP_POST, "/v1/embeddings", KEY_ANY, BODY_SUBMIT, sync_embeddings_steps, ERRORS_OPENAI },
+	{ HTTP_POST, "/v1/messages", KEY_ANY, BODY_SUBMIT, sync_message_steps, ERRORS_ANTHROPIC },
 	{ HTTP_GET, "/v1/models", KEY_ANY, BODY_NONE, models_list_steps, ERRORS_OPENAI },
 	{ HTTP_GET, "/v1/models/{name}", KEY_ANY, BODY_NONE, models_get_steps, ERRORS_OPENAI },
 	{ HTTP_GET, "/admin/v1/targets", KEY_ADMIN, BODY_NONE, admin_targets_list_steps, ERRORS_NATIVE },

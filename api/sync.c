@@ -390,6 +390,11 @@ static enum flow_next read_embeddings(struct flow *f)
 	return read_by(f, &face_embeddings);
 }
 
+static enum flow_next read_message(struct flow *f)
+{
+	return read_by(f, &face_message);
+}
+
 #define STEPS(read_start)                                          \
 	{                                                          \
 		[READ] = { "read", read_start, NULL },             \
@@ -406,3 +411,4 @@ static enum flow_next read_embeddings(struct flow *f)
 const struct flow_step sync_chat_steps[] = STEPS(read_chat);
 const struct flow_step sync_completion_steps[] = STEPS(read_completion);
 const struct flow_step sync_embeddings_steps[] = STEPS(read_embeddings);
+const struct flow_step sync_message_steps[] = STEPS(read_message);

@@ -9,6 +9,7 @@ static const struct face *const faces[FORM_COUNT] = {
 	[FORM_CHAT] = &face_chat,
 	[FORM_EMBEDDINGS] = &face_embeddings,
 	[FORM_COMPLETION] = &face_completion,
+	[FORM_MESSAGE] = &face_message,
 };
 
 const struct face *face_of(enum face_form form)

@@ -316,7 +316,7 @@ static int add_call(struct message_reader *r, struct turn *t, const json_t *bloc
 /* Without its signature nobody takes a thought back: one that another provider's model had is left out. */
 static int add_thought(struct message_reader *r, struct turn *t, const json_t *block, const char *content, const char *proof)
 {
-	struct str text, signature;
+	struct str text = { 0 }, signature = { 0 };
 	if (t->user)
 		return message_refuse(r, ERR_OUT_OF_RANGE, "type", "thoughts stand in messages of the assistant");
 	int rc = want_text(r, block, content, content, &text);

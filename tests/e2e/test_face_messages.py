@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Anthropic's Messages over durable jobs of any provider: what its SDK sends, and what it reads."""
+
+import json
+
+import pytest
+
+from faults import script
+
+HEADERS = {"anthropic-version": "2023-06-01", "anthropic-beta": "a,b"}
+TOOL = {"name": "weather", "description": "of a place", "input_schema": {"type": "object", "properties": {"place": {"type": "string"}}}}
+
+
+def message(stack, content="hello", headers=None, **fields):
+    body = {"model": "default", "max_tokens": 200, "messages": [{"role": "user", "content": content}], **fields}
+    return stack.http().post("/v1/messages", body, headers={**HEADERS, **(headers or {})})
+
+
+def job_of(stack, answer):
+    return stack.get(answer.headers["x-millrace-job-id"])
+
+
+def stored_request(stack, answer):
+    job = answer.headers["x-millrace-job-id"].removeprefix("job_")
+    return json.loads(stack.sql("select body from payload where job_id = %s", job)[0][0])["request"]
+
+
+def test_an_answer_is_a_message_and_a_job(stack):
+    script(stack, model="sim-extract", answer="Rhine, Elbe", usage={"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150,
+                                                                    "prompt_tokens_details": {"cached_tokens": 60}})
+    answer = message(stack, "two rivers", metadata={"user_id": "alice"}, millrace={"priority": 2})
+    assert answer.status == 200, answer
+    m, job = answer.json, job_of(stack, answer)
+    assert m["id"] == job["id"].replace("job_", "msg_") and m["type"] == "message" and m["role"] == "assistant" and m["model"] == "default"
+    assert m["content"] == [{"type": "text", "text": "Rhine, Elbe", "citations": None}]
+    assert m["stop_reason"] == "end_turn" and m["stop_sequence"] is None
+    assert (m["usage"]["input_tokens"], m["usage"]["cache_read_input_tokens"], m["usage"]["output_tokens"]) == (40, 60, 50)
+    assert job["status"] == "succeeded" and job["user"] == "alice" and job["priority"] == 2 and job["route"] == "default"
+    assert answer.headers["request-id"] == answer.headers["x-request-id"]
+    assert answer.headers["x-millrace-level"] == "primary"
+
+
+def test_the_key_may_stand_in_x_api_key(stack):
+    answer = stack.http(key="").request("POST", "/v1/messages", {"model": "default", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]},
+                                        headers={**HEADERS, "x-api-key": stack.keys["api_key"]}, key="")
+    assert answer.status == 200, answer
+
+
+def test_a_conversation_with_tools_goes_there_and_back(stack):
+    script(stack, model="sim-extract", tool_call=True)
+    answer = message(stack, "weather in Ulm?", tools=[TOOL], tool_choice={"type": "any"})
+    assert answer.status == 200, answer
+    (use,) = [block for block in answer.json["content"] if block["type"] == "tool_use"]
+    assert use["name"] == "weather" and list(use["input"]) == ["place"] and answer.json["stop_reason"] == "tool_use"
+    turns = [{"role": "user", "content": "weather in Ulm?"}, {"role": "assistant", "content": answer.json["content"]},
+             {"role": "user", "content": [{"type": "tool_result", "tool_use_id": use["id"], "content": [{"type": "text", "text": "sunny"}]}]}]
+    script(stack, model="sim-extract", answer="It is sunny.")
+    answer = message(stack, messages=turns, tools=[TOOL])
+    assert answer.status == 200, answer
+    assert answer.json["content"][0]["text"] == "It is sunny." and answer.json["stop_reason"] == "end_turn"
+    native = stored_request(stack, answer)["messages"]
+    assert [m["role"] for m in native] == ["user", "assistant", "tool"] and native[2] == {"role": "tool", "tool_call_id": use["id"], "content": "sunny"}
+
+
+def test_mistakes_are_anthropics_errors(stack):
+    cases = [
+        ({"max_tokens": None}, 400, "invalid_request_error", "max_tokens"),
+        ({"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]}, 400, "invalid_request_error", "messages[0].content[0].source.type"),
+        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, 400, "invalid_request_error", "tools[0].type"),
+        ({"model": "no such thing"}, 404, "not_found_error", "model"),
+        ({"millrace": {"priority": 77}}, 400, "invalid_request_error", "millrace.priority"),
+    ]
+    for fields, status, kind, where in cases:
+        answer = message(stack, **fields)
+        assert answer.status == status, (fields, answer)
+        assert answer.json["type"] == "error" and answer.json["error"]["type"] == kind, answer
+        assert answer.json["error"]["message"].startswith(where + ": "), answer
+        assert answer.json["request_id"] == answer.headers["request-id"] and answer.headers["x-should-retry"] == "false"
+    answer = stack.http(key="mr_wrong").post("/v1/messages", {}, headers=HEADERS)
+    assert (answer.status, answer.json["error"]["type"]) == (401, "authentication_error")
+    answer = stack.http().get("/v1/messages/nothing", headers=HEADERS)
+    assert (answer.status, answer.json["error"]["type"]) == (404, "not_found_error") and answer.headers["request-id"]
+
+
+@pytest.mark.parametrize("rule,status,kind", [
+    ({"error_class": "context_window"}, 400, "invalid_request_error"),
+    ({"error_class": "content_filter"}, 400, "invalid_request_error"),
+])
+def test_failures_of_providers_are_anthropics_errors(stack, rule, status, kind):
+    script(stack, model="sim-extract", **rule)
+    answer = message(stack)
+    assert (answer.status, answer.json["error"]["type"]) == (status, kind), answer
+    assert job_of(stack, answer)["status"] == "failed"
+
+
+def test_a_repeat_with_its_key_is_the_same_message(stack):
+    first = message(stack, headers={"Idempotency-Key": "m-1"})
+    again = message(stack, headers={"Idempotency-Key": "m-1"})
+    assert first.status == again.status == 200
+    assert first.json == again.json and again.headers["Idempotent-Replayed"] == "true"
+
+
+def test_models_answer_in_the_callers_form(stack):
+    models = stack.http().get("/v1/models", headers=HEADERS)
+    assert models.json["data"][0]["type"] == "model" and models.headers["request-id"]
