@@ -103,3 +103,75 @@ def test_a_repeat_with_its_key_is_the_same_message(stack):
 def test_models_answer_in_the_callers_form(stack):
     models = stack.http().get("/v1/models", headers=HEADERS)
     assert models.json["data"][0]["type"] == "model" and models.headers["request-id"]
+
+
+# --- streams ---
+
+def events(answer):
+    """(event, data) of a stream; each data names its event."""
+    found = []
+    for block in answer.text.split("\n\n"):
+        lines = [line for line in block.split("\n") if line and not line.startswith(":")]
+        if lines:
+            event, data = lines[0].removeprefix("event: "), json.loads(lines[1].removeprefix("data: "))
+            assert data["type"] == event and len(lines) == 2, block
+            found.append((event, data))
+    return found
+
+
+def test_a_stream_tells_the_same_message(stack):
+    script(stack, model="sim-extract", answer="Rhine, Elbe, Oder, Weser, Ems", chunk_bytes=3)
+    whole = message(stack, "rivers").json
+    answer = message(stack, "rivers", stream=True)
+    assert answer.status == 200 and answer.headers["Content-Type"].startswith("text/event-stream"), answer
+    told = events(answer)
+    names = [name for name, _ in told]
+    assert names[:3] == ["message_start", "ping", "content_block_start"]
+    assert names[-3:] == ["content_block_stop", "message_delta", "message_stop"]
+    head, tail = told[0][1]["message"], told[-2][1]
+    assert head["id"] == answer.headers["x-millrace-job-id"].replace("job_", "msg_") and head["content"] == []
+    assert "".join(e["delta"]["text"] for name, e in told if name == "content_block_delta") == whole["content"][0]["text"]
+    assert tail["delta"]["stop_reason"] == whole["stop_reason"] and tail["usage"] == whole["usage"]
+
+
+def test_a_stream_of_a_tool_call(stack):
+    script(stack, model="sim-extract", tool_call=True, chunk_bytes=2)
+    answer = message(stack, "weather in Ulm?", tools=[TOOL], stream=True)
+    told = events(answer)
+    (start,) = [e for name, e in told if name == "content_block_start"]
+    assert start["content_block"]["type"] == "tool_use" and start["content_block"]["name"] == "weather" and start["content_block"]["input"] == {}
+    assert list(json.loads("".join(e["delta"]["partial_json"] for name, e in told if name == "content_block_delta"))) == ["place"]
+    assert told[-2][1]["delta"]["stop_reason"] == "tool_use"
+
+
+def test_a_stream_that_fails_before_its_text_is_an_error_with_its_status(stack):
+    script(stack, model="sim-extract", error_class="context_window")
+    answer = message(stack, stream=True)
+    assert (answer.status, answer.json["error"]["type"]) == (400, "invalid_request_error"), answer
+
+
+# --- a provider that speaks Anthropic's own form ---
+
+@pytest.fixture
+def claude(make_stack):
+    stack = make_stack(start=False)
+    target = {"provider": "anthropic", "model": "sim-claude", "base_url": stack.simulator.base_url, "api_key": "sk-simulator"}
+    for process in (*stack.apis, *stack.workers):
+        process.config["targets"]["sim"] = target
+    return stack.start()
+
+
+def test_thoughts_come_signed_and_go_back_untouched(claude):
+    script(claude, model="sim-claude", thinking="let me see", answer="42")
+    asked = dict(max_tokens=4096, thinking={"type": "enabled", "budget_tokens": 2048})
+    whole = message(claude, "what?", **asked).json
+    thought, text = whole["content"]
+    assert thought["type"] == "thinking" and thought["thinking"] == "let me see" and thought["signature"] and text["text"] == "42"
+    told = events(message(claude, "what?", stream=True, **asked))
+    deltas = [e["delta"] for name, e in told if name == "content_block_delta"]
+    assert "".join(d["thinking"] for d in deltas if d["type"] == "thinking_delta") == "let me see"
+    assert [d["signature"] for d in deltas if d["type"] == "signature_delta"] == [thought["signature"]]
+    turns = [{"role": "user", "content": "what?"}, {"role": "assistant", "content": whole["content"]}, {"role": "user", "content": "sure?"}]
+    again = message(claude, messages=turns, **asked)
+    assert again.status == 200, again
+    assert stored_request(claude, again)["messages"][1] == {"role": "assistant", "content": "42", "thinking_blocks": [thought]}
