@@ -13,6 +13,7 @@
 #include "api/sync.h"
 
 #include "api/attribution.h"
+#include "api/face_facts.h"
 #include "api/followers.h"
 #include "api/job_view.h"
 #include "api/jobs.h"
@@ -204,24 +205,7 @@ struct face_answer sync_facts(const struct request *q, const struct face *face, 
 {
 	const struct job_facts *j = &q->view->facts;
 	*ret_result = j->result.p ? json_parse_lenient(j->result, NULL) : NULL;
-	return (struct face_answer){
-		.id = j->id,
-		.form = face->form,
-		.created_us = j->created_us,
-		.started_us = j->started_us,
-		.finished_us = j->finished_us,
-		.status = (int)j->status,
-		.model = j->route,
-		.result = *ret_result,
-		.echo = echo,
-		.error_code = j->error_code,
-		.error_message = j->error_message,
-		.error_status = j->error_status,
-		.user = j->user,
-		.metadata = j->metadata,
-		.partial = job_is_partial(j),
-		.background = json_bool(echo, "background", false),
-	};
+	return face_answer_of(j, face->form, *ret_result, echo);
 }
 
 enum flow_next sync_answer(struct request *q, const struct face *face, const json_t *echo)
@@ -238,18 +222,10 @@ enum flow_next sync_answer(struct request *q, const struct face *face, const jso
 	return request_answer(q, 200);
 }
 
-int sync_failure(const struct job_facts *j, struct err *ret)
-{
-	enum err_code code = err_by_code_name(j->error_code);
-	if (code == ERR_OK)
-		code = j->status == STATUS_CANCELED ? ERR_CANCELED : j->status == STATUS_EXPIRED ? ERR_EXPIRED : ERR_INTERNAL;
-	return err_set(ret, code, STR_FMT, STR_ARG(j->error_message));
-}
-
 /* The same key finds the same failure: then there is no use in coming again. */
 static enum flow_next answer_failure(struct request *q)
 {
-	sync_failure(&q->view->facts, &q->err);
+	face_failure(&q->view->facts, &q->err);
 	sync_headers(q);
 	q->is_final = q->submit->intake.key.p != NULL;
 	return request_refuse(q);

@@ -24,7 +24,5 @@ struct sync {
 struct face_answer sync_facts(const struct request *q, const struct face *face, const json_t *echo, json_t **ret_result);
 /* x-millrace-*, but the job's id: what is known of a job that has ended. */
 void sync_headers(struct request *q);
-/* How a job that did not succeed ended, as an error of its class. Returns the code, negative. */
-int sync_failure(const struct job_facts *j, struct err *ret);
 
 #endif

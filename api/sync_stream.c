@@ -14,6 +14,7 @@
  */
 #include "api/sync_stream.h"
 
+#include "api/face_facts.h"
 #include "api/job_view.h"
 #include "api/request.h"
 #include "api/sync_private.h"
@@ -254,7 +255,7 @@ static enum flow_next finish(struct flow *f)
 	if (!job_status_is_over(j->status))
 		return flow_jump(f, FOLLOW); /* it was retried */
 	if (j->status != STATUS_SUCCEEDED) {
-		sync_failure(j, &q->err);
+		face_failure(j, &q->err);
 		if (!q->streaming)
 			return flow_over(f, -(int)q->err.code);
 		sync_stream_fail(s, &q->err);
