@@ -44,7 +44,7 @@
 static bool may_take_long(const struct db_stmt *stmt)
 {
 	static const struct db_stmt *const lists[] = { &sql_api_job_list, &sql_api_job_list_up, &sql_api_batch_list, &sql_api_batch_list_up,
-		                                       &sql_api_batch_results, &sql_api_batch_cancel_some, &sql_api_batch_retry,
+		                                       &sql_api_batch_results, &sql_api_batch_output_page, &sql_api_batch_cancel_some, &sql_api_batch_retry,
 		                                       &sql_api_cache_stats, &sql_api_cache_entries, &sql_api_cache_clear, &sql_api_door_depth, &sql_api_admin_wake };
 	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
 		if (stmt == lists[i])
