@@ -39,12 +39,14 @@
 #define DB_WAITING    20000
 #define LIST_CONNECTIONS 2
 #define HELD_MS       1000 /* before the end of the grace, at most: time for refusals to go out */
+#define BLOB_CONNECTIONS 2
 
 /* What follows on the same connection waits for it: a few lists over millions of jobs would hold up every accept. */
 static bool may_take_long(const struct db_stmt *stmt)
 {
 	static const struct db_stmt *const lists[] = { &sql_api_job_list, &sql_api_job_list_up, &sql_api_batch_list, &sql_api_batch_list_up,
-		                                       &sql_api_batch_results, &sql_api_batch_output_page, &sql_api_batch_cancel_some, &sql_api_batch_retry,
+		                                       &sql_api_file_list, &sql_api_file_list_up, &sql_api_batch_results, &sql_api_batch_output_page,
+		                                       &sql_api_batch_cancel_some, &sql_api_batch_retry,
 		                                       &sql_api_cache_stats, &sql_api_cache_entries, &sql_api_cache_clear, &sql_api_door_depth, &sql_api_admin_wake };
 	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
 		if (stmt == lists[i])
@@ -52,9 +54,19 @@ static bool may_take_long(const struct db_stmt *stmt)
 	return false;
 }
 
+/* Half a megabyte at a time: what follows on the same connection waits for it, and each connection keeps buffers of that size. */
+static bool has_bytes(const struct db_stmt *stmt)
+{
+	static const struct db_stmt *const bytes[] = { &sql_api_blob_chunk_add, &sql_api_blob_read };
+	for (size_t i = 0; i < ARRAY_LEN(bytes); i++)
+		if (stmt == bytes[i])
+			return true;
+	return false;
+}
+
 int api_query_start(struct api *api, struct db_query *q, struct flow *flow)
 {
-	struct db *db = may_take_long(q->stmt) ? api->lists : api->db;
+	struct db *db = has_bytes(q->stmt) ? api->blobs : may_take_long(q->stmt) ? api->lists : api->db;
 	return db ? db_query_start(db, q, flow) : -(int)ERR_DRAINING;
 }
 
@@ -130,6 +142,13 @@ static void on_lists_closed(void *arg)
 	on_closed(api);
 }
 
+static void on_blobs_closed(void *arg)
+{
+	struct api *api = arg;
+	api->blobs = NULL;
+	on_closed(api);
+}
+
 /* Everything at once: requests that wait for the database end because it fails them, and only then is the server
  * closed. */
 static void stop(struct api *api)
@@ -137,7 +156,7 @@ static void stop(struct api *api)
 	if (api->stopping)
 		return;
 	api->stopping = true;
-	api->closing = 3;
+	api->closing = 4;
 	timer_stop(&api->grace_timer);
 	timer_stop(&api->held_timer);
 	timer_stop(&api->ready_timer);
@@ -154,6 +173,7 @@ static void stop(struct api *api)
 	http_server_free(server, on_closed, api);
 	db_free(api->db, on_db_closed, api);
 	db_free(api->lists, on_lists_closed, api);
+	db_free(api->blobs, on_blobs_closed, api);
 }
 
 static void on_drained(void *arg)
@@ -241,7 +261,9 @@ static bool open_database(struct api *api)
 	lists.connections = LIST_CONNECTIONS;
 	lists.depth = 1;
 	api->lists = db_new(&api->loop, &lists);
-	assert(api->lists);
+	lists.connections = BLOB_CONNECTIONS;
+	api->blobs = db_new(&api->loop, &lists);
+	assert(api->lists && api->blobs);
 	bool has_direct = c->database_listen_url[0] != '\0';
 	if (c->queue_notify && (has_direct || !c->database_pooler)) {
 		if (has_direct)

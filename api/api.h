@@ -25,6 +25,7 @@ struct api {
 	struct loop loop;
 	struct db *db;                /* NULL: closed, the process ends */
 	struct db *lists;             /* connections of their own for what may take long; NULL as db */
+	struct db *blobs;             /* and for the bytes of files; NULL as db */
 	struct db_listener *listener; /* NULL: polling only */
 	struct http_server *server;
 	struct id id; /* of this process and boot */
@@ -47,6 +48,7 @@ struct api {
 	const char *ready_file; /* NULL: none; written once */
 	const char *listen;
 	uint64_t batch_bytes; /* of NDJSON bodies held now */
+	int64_t forms;        /* bodies with a file that arrive now */
 	int exit_status;
 };
 

@@ -41,7 +41,7 @@ struct blob_read {
 };
 
 /* r is the caller's memory, zeroed or done. Completes with 0, -ERR_NOT_FOUND (no such file of that tenant, or it has expired), or as a query. A negative
- * return: none comes. flow NULL: to op.on_done. */
+ * return: none comes. flow NULL: to op.on_done, which was set before. */
 int blob_read_open(struct blob_read *r, struct api *api, struct id file, int64_t tenant_id, struct flow *flow);
 /* Instead of open: these blobs of one bucket, in order, as they are; borrows nothing. Nobody asks whose they are. */
 void blob_read_blobs(struct blob_read *r, struct api *api, int bucket, const struct id *ids, const int64_t *sizes, size_t n);

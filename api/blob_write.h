@@ -39,7 +39,7 @@ struct blob_write {
 	int in_flight;
 	int64_t tenant_id;
 	bool is_open;   /* its row is there */
-	bool is_ending, is_dropping, told_full;
+	bool is_ending, is_dropping, drop_sent, told_full;
 };
 
 /* w is the caller's memory, zeroed or done. id: new, in the bucket of the file that it will be content of. */

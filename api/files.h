@@ -16,6 +16,13 @@ extern const struct flow_step file_content_steps[]; /* file_content.c */
 #define FILES_EXPIRES_MIN_S    ((int64_t)3600)
 #define FILES_EXPIRES_MAX_S    ((int64_t)30 * 86400)
 
+struct request;
+
+/* Inside a step: read a file into q->query … */
+enum flow_next files_load(struct request *q, struct id id);
+/* … and answer with it. */
+enum flow_next files_answer(struct request *q);
+
 struct file_new {
 	struct id id;             /* of the file; in the bucket of the blob */
 	struct id blob;           /* blob_write_end has completed for it */

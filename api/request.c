@@ -15,6 +15,7 @@
 
 #include "api/auth_key.h"
 #include "api/batch_upload.h"
+#include "api/form.h"
 #include "api/request_private.h"
 #include "api/router.h"
 #include "common/conf.h"
@@ -82,7 +83,7 @@ static void advance(struct request *q)
 	q->started = true;
 	if (streams)
 		http_body_resume(q->http);
-	flow_start(&q->flow, "request", streams ? q->stream->steps : q->route->steps, on_flow_end);
+	flow_start(&q->flow, "request", streams && q->stream->steps ? q->stream->steps : q->route->steps, on_flow_end);
 }
 
 static void on_through(struct request *q, int rc)
@@ -145,6 +146,21 @@ static void find_key(struct request *q)
 }
 
 /* False: the request was refused. */
+static bool judge_form(struct request *q, struct str type)
+{
+	struct http_req *h = q->http;
+	if (!str_eq(type, STR("multipart/form-data"))) {
+		http_reply_header(h, "Accept", STR("multipart/form-data"));
+		refuse(q, ERR_MEDIA_TYPE, "the body must be multipart/form-data");
+		return false;
+	}
+	h->body_streamed = true;
+	q->stream = &form_stream;
+	h->body_max = (uint64_t)conf_now()->limits_file_bytes + FORM_FRAME_MAX;
+	return true;
+}
+
+/* False: the request was refused. */
 static bool judge_body(struct request *q)
 {
 	struct http_req *h = q->http;
@@ -156,6 +172,8 @@ static bool judge_body(struct request *q)
 	char room[64];
 	struct str given = http_req_header(h, "content-type");
 	struct str type = http_media_type(given, room, sizeof(room));
+	if (q->route->body == BODY_MULTIPART)
+		return judge_form(q, type);
 	bool is_lines = str_eq(type, STR("application/x-ndjson")) || str_eq(type, STR("application/jsonl"));
 	if (is_lines && q->route->body == BODY_JOBS) {
 		h->body_streamed = true;

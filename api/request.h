@@ -18,7 +18,7 @@ struct submit;
 
 /* A body that is taken in as it arrives: the steps start as soon as the key is known. */
 struct body_stream {
-	const struct flow_step *steps;
+	const struct flow_step *steps; /* NULL: the route's */
 	void (*on_piece)(struct request *q, struct str piece); /* may pause: http_body_pause */
 	void (*on_whole)(struct request *q);                   /* nothing more comes */
 };
@@ -83,6 +83,7 @@ struct page {
 	bool descending;
 };
 int request_page(struct request *q, const char *prefix, struct page *ret);
+int request_page_of(struct request *q, const char *prefix, int most, int preset, struct page *ret); /* other limits than 100 and 20 */
 /* The Idempotency-Key: *ret has p NULL when there is none. 0 or an error in q->err. */
 int request_key(struct request *q, struct str *ret);
 /* SHA-256 over method, path and body. */

@@ -73,11 +73,16 @@ int64_t request_wait_ms(struct request *q)
 
 int request_page(struct request *q, const char *prefix, struct page *ret)
 {
+	return request_page_of(q, prefix, 100, 20, ret);
+}
+
+int request_page_of(struct request *q, const char *prefix, int most, int preset, struct page *ret)
+{
 	struct str s;
-	uint64_t limit = 20;
+	uint64_t limit = (uint64_t)preset;
 	*ret = (struct page){ .descending = true };
-	if (http_req_query(q->http, "limit", &s) && str_u64(s, 1, 100, &limit) < 0)
-		return err_set_at(&q->err, ERR_INVALID, "limit", "limit is a number from 1 to 100");
+	if (http_req_query(q->http, "limit", &s) && str_u64(s, 1, (uint64_t)most, &limit) < 0)
+		return err_set_at(&q->err, ERR_INVALID, "limit", "limit is a number from 1 to %d", most);
 	ret->limit = (int)limit;
 	if (http_req_query(q->http, "after", &s) && id_parse(s, prefix, &ret->after) < 0)
 		return err_set_at(&q->err, ERR_INVALID, "after",

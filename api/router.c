@@ -13,6 +13,7 @@
 #include "api/admin_targets.h"
 #include "api/batches.h"
 #include "api/events.h"
+#include "api/files.h"
 #include "api/jobs.h"
 #include "api/meta.h"
 #include "api/models.h"
@@ -44,6 +45,11 @@ const struct route router_routes[] = {
 	{ HTTP_POST, "/v1/messages", KEY_ANY, BODY_SUBMIT, sync_message_steps, ERRORS_ANTHROPIC },
 	{ HTTP_GET, "/v1/models", KEY_ANY, BODY_NONE, models_list_steps, ERRORS_OPENAI },
 	{ HTTP_GET, "/v1/models/{name}", KEY_ANY, BODY_NONE, models_get_steps, ERRORS_OPENAI },
+	{ HTTP_POST, "/v1/files", KEY_ANY, BODY_MULTIPART, files_create_steps, ERRORS_OPENAI },
+	{ HTTP_GET, "/v1/files", KEY_ANY, BODY_NONE, files_list_steps, ERRORS_OPENAI },
+	{ HTTP_GET, "/v1/files/{file}", KEY_ANY, BODY_NONE, files_get_steps, ERRORS_OPENAI },
+	{ HTTP_DELETE, "/v1/files/{file}", KEY_ANY, BODY_NONE, files_delete_steps, ERRORS_OPENAI },
+	{ HTTP_GET, "/v1/files/{file}/content", KEY_ANY, BODY_NONE, file_content_steps, ERRORS_OPENAI },
 	{ HTTP_GET, "/admin/v1/targets", KEY_ADMIN, BODY_NONE, admin_targets_list_steps, ERRORS_NATIVE },
 	{ HTTP_GET, "/admin/v1/targets/{name}", KEY_ADMIN, BODY_NONE, admin_targets_get_steps, ERRORS_NATIVE },
 	{ HTTP_POST, "/admin/v1/targets/{name}/pause", KEY_ADMIN, BODY_JSON, admin_targets_pause_steps, ERRORS_NATIVE },

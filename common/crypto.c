@@ -116,6 +116,42 @@ void crypto_hmac_sha256(struct str key, const struct str *parts, size_t n, uint8
 	crypto_wipe(outer_pad, sizeof(outer_pad));
 }
 
+/* --- digests piece by piece --- */
+
+static void digest_begin(struct crypto_digest *d, const EVP_MD *kind)
+{
+	d->ctx = EVP_MD_CTX_new();
+	must(d->ctx && EVP_DigestInit_ex(d->ctx, kind, NULL) == 1);
+}
+
+void crypto_digest_begin_sha256(struct crypto_digest *d)
+{
+	pthread_once(&fetch_once, fetch);
+	digest_begin(d, sha256);
+}
+
+void crypto_digest_begin_md5(struct crypto_digest *d)
+{
+	digest_begin(d, EVP_md5());
+}
+
+void crypto_digest_add(struct crypto_digest *d, struct str s)
+{
+	must(s.n == 0 || EVP_DigestUpdate(d->ctx, s.p, s.n) == 1);
+}
+
+void crypto_digest_end(struct crypto_digest *d, uint8_t *out)
+{
+	must(EVP_DigestFinal_ex(d->ctx, out, NULL) == 1);
+	crypto_digest_done(d);
+}
+
+void crypto_digest_done(struct crypto_digest *d)
+{
+	EVP_MD_CTX_free(d->ctx);
+	d->ctx = NULL;
+}
+
 /* --- random bytes, comparing, wiping --- */
 
 void crypto_random(void *p, size_t n)

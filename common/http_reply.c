@@ -142,6 +142,15 @@ void http_reply_problem_with(struct http_req *r, const struct err *err, struct s
 	buf_done(&b);
 }
 
+static void start(struct http_req *r, int status, struct str content_type, int64_t length)
+{
+	if (!r->conn)
+		return;
+	struct str head = make_head(r, status, content_type, length);
+	r->sent_bytes = head.n;
+	http_out(r->conn, &head, 1);
+}
+
 void http_reply_start(struct http_req *r, int status, struct str content_type)
 {
 	bool body = has_body(r, status);
@@ -149,11 +158,14 @@ void http_reply_start(struct http_req *r, int status, struct str content_type)
 	if (r->http10 && body)
 		r->close_after = true;
 	r->out_chunked = body && !r->http10;
-	if (!r->conn)
-		return;
-	struct str head = make_head(r, status, content_type, -1);
-	r->sent_bytes = head.n;
-	http_out(r->conn, &head, 1);
+	start(r, status, content_type, -1);
+}
+
+void http_reply_start_sized(struct http_req *r, int status, struct str content_type, int64_t length)
+{
+	assert(length >= 0);
+	begin(r, status);
+	start(r, status, content_type, length);
 }
 
 bool http_reply_write(struct http_req *r, struct str piece)

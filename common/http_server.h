@@ -111,6 +111,8 @@ void http_reply_problem(struct http_req *r, const struct err *err);
 void http_reply_problem_with(struct http_req *r, const struct err *err, struct str members);
 /* A streamed answer (chunked in HTTP/1.1, until close in 1.0). */
 void http_reply_start(struct http_req *r, int status, struct str content_type);
+/* The same with a length that is known before: what is written must come to exactly that, or the answer is aborted. */
+void http_reply_start_sized(struct http_req *r, int status, struct str content_type, int64_t length);
 /* False: more than 64 KiB wait to be sent; stop until on_drain. */
 bool http_reply_write(struct http_req *r, struct str piece);
 void http_reply_end(struct http_req *r);

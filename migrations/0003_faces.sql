@@ -13,10 +13,10 @@ create table blob (
 	tenant_id  bigint not null,
 	bytes      bigint not null default 0,   -- once it is whole
 	state      smallint not null default 0, -- 0 being written, 1 whole, 2 dropped: the sweep deletes it with its pieces
-	created_at timestamptz not null default now(),
+	written_at timestamptz not null default now(), -- a sign of life of its writer, at least once a minute while bytes come; or when it was dropped
 	primary key (bucket, id)
 );
-create index blob_loose on blob (created_at) where state <> 1;
+create index blob_loose on blob (state, written_at) where state <> 1;
 
 create table blob_chunk (
 	bucket  int not null,
@@ -40,7 +40,7 @@ create table file (
 	expires_at timestamptz,                 -- NULL: never
 	primary key (bucket, id)
 );
-create index file_tenant on file (tenant_id, id);
+create index file_tenant on file (tenant_id, id) include (bytes);
 create index file_expires on file (expires_at) where expires_at is not null;
 
 -- An upload in parts that becomes a file.
@@ -60,7 +60,7 @@ create table upload (
 	primary key (bucket, id)
 ) with (fillfactor = 80);
 create index upload_tenant on upload (tenant_id, id);
-create index upload_expires on upload (expires_at) where status = 0;
+create index upload_expires on upload (status, expires_at);
 
 create table upload_part (
 	bucket     int not null,
