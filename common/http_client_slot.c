@@ -51,7 +51,7 @@ static int on_connected(void *arg, char *ip, char *local_ip, int port, int local
 	(void)port;
 	(void)local_port;
 	s->call->connected = true;
-	return CURL_PREREQFUNC_OK;
+	return !s->call->may_send || s->call->may_send(s->call) ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
 static void note_bytes(struct http_call *c)

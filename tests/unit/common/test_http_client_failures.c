@@ -376,12 +376,38 @@ static void test_http_client_closes_unused_connections(void **state)
 	assert_int_equal(hs.accepted, 2);
 }
 
+static bool says_no(struct http_call *c)
+{
+	(void)c;
+	return false;
+}
+
+/* On a new connection and on one that stands. */
+static void test_http_client_sends_nothing_when_it_may_not(void **state)
+{
+	struct http_call c;
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		hs_call_prepare(&c, "/ok");
+		c.may_send = says_no;
+		assert_int_equal(hs_call_run(&c), -ERR_NETWORK);
+		assert_false(c.sent);
+		assert_int_equal(c.status, 0);
+		http_call_done(&c);
+		assert_int_equal(hs.requests, i);
+		assert_int_equal(hs_call_path(&c, "/ok"), 0);
+		http_call_done(&c);
+		assert_int_equal(hs.requests, i + 1);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		HS_TEST(failure_says_how_far_it_came),
 		HS_TEST(connection_refused_is_network),
 		HS_TEST(tls_to_a_plain_port_is_network),
+		HS_TEST(sends_nothing_when_it_may_not),
 		HS_TEST(timeouts),
 		HS_TEST(connect_timeout),
 		HS_TEST(limits),
