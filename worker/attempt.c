@@ -13,6 +13,7 @@
 #include "common/metrics.h"
 #include "common/provider_record.h"
 #include "worker/cost.h"
+#include "worker/lease.h"
 #include "worker/limiter.h"
 #include "worker/live.h"
 #include "worker/targets.h"
@@ -23,6 +24,11 @@
 static int64_t pick_ms(int64_t of_target, int64_t global)
 {
 	return of_target > 0 ? of_target : global;
+}
+
+int64_t attempt_total_ms(const struct conf_target *target)
+{
+	return pick_ms(target->timeouts.total_ms, conf_now()->timeout_total_ms);
 }
 
 static void give_head(struct attempt *a)
@@ -200,6 +206,12 @@ static void cancel(struct op *op)
 	op_cancel(&a->http.op);
 }
 
+/* A process that was frozen while it connected has no right to the job any more, nor to the limits that the call was let through by. */
+static bool may_send(struct http_call *c)
+{
+	return leases_are_good(container_of(c, struct attempt, http)->job->worker->leases);
+}
+
 static void fill_call(struct attempt *a, uint64_t left_ms)
 {
 	const struct conf *c = conf_now();
@@ -215,10 +227,11 @@ static void fill_call(struct attempt *a, uint64_t left_ms)
 	h->aws_user = a->request.aws_user;
 	h->connect_ms = (uint32_t)pick_ms(t->connect_ms, c->timeout_connect_ms);
 	h->idle_ms = a->request.streamed ? (uint32_t)pick_ms(t->between_ms, c->timeout_between_ms) : 0;
-	h->total_ms = (uint32_t)MIN((uint64_t)pick_ms(t->total_ms, c->timeout_total_ms), MAX(left_ms, 1));
+	h->total_ms = (uint32_t)MIN((uint64_t)attempt_total_ms(a->target), MAX(left_ms, 1));
 	/* What is put together from a stream has its own limit; on the wire each token is wrapped in an event. */
 	h->body_max = (size_t)c->limits_result_bytes * (a->request.streamed ? STREAM_OVERHEAD : 1);
 	h->on_data = on_data;
+	h->may_send = a->job->worker->leases ? may_send : NULL;
 	h->op.on_done = on_http_done;
 }
 

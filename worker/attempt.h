@@ -33,6 +33,8 @@ struct attempt {
  */
 int attempt_start(struct attempt *a, struct job *j, const struct conf_target *target, const json_t *request, int number,
                   int64_t max_output, struct flow *flow, struct err *err);
+/* How long a call to this target may last at the most. */
+int64_t attempt_total_ms(const struct conf_target *target);
 /* Frees what the attempt owns. Safe on a zeroed one. */
 void attempt_done(struct attempt *a);
 

@@ -326,6 +326,12 @@ void claimer_wake(struct claimer *c)
 		loop_soon(c->worker->loop, &c->soon);
 }
 
+void claimer_retry(struct claimer *c)
+{
+	lanes_open(c->worker->lanes);
+	claimer_wake(c);
+}
+
 bool claimer_is_busy(const struct claimer *c)
 {
 	return c->claiming || c->looking || c->straying;

@@ -13,6 +13,8 @@ void claimer_free(struct claimer *c);
 
 /* Looks for work in this turn of the loop. */
 void claimer_wake(struct claimer *c);
+/* The same, also where there was no room a moment ago: it may have come. */
+void claimer_retry(struct claimer *c);
 /* A claim is in flight: jobs may still arrive. */
 bool claimer_is_busy(const struct claimer *c);
 

@@ -75,6 +75,7 @@ enum flow_next execution_admit(struct flow *f)
 		.feature = x->feature,
 		.input_tokens = request_facts_tokens(&x->facts, target_millibytes(c->live)),
 		.output_tokens = expected_output(x, j),
+		.call_ms = attempt_total_ms(c->target),
 		.only_now = may_shorten(x, j),
 	};
 	bool tries = ask.only_now || x->on_limit == ON_LIMIT_FALLBACK;

@@ -107,6 +107,12 @@ void lanes_close(struct lanes *l, int lane, uint64_t until_ms)
 			l->pairs[i].closed_until_ms = until_ms;
 }
 
+void lanes_open(struct lanes *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		l->pairs[i].closed_until_ms = 0;
+}
+
 void lanes_claimed(struct lanes *l, const struct lane_pick *pick, int wanted, int n, int64_t first_pass, uint64_t now_ms)
 {
 	struct pair *p = pair_of(l, pick->lane, pick->priority);

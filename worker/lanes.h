@@ -34,6 +34,8 @@ void lanes_hint(struct lanes *l, int lane, int priority);
 bool lanes_next(struct lanes *l, uint64_t now_ms, struct lane_pick *ret);
 /* Nothing of the lane can begin before then: it is passed over. */
 void lanes_close(struct lanes *l, int lane, uint64_t until_ms);
+/* No lane is closed any more. */
+void lanes_open(struct lanes *l);
 /* What a claim from it found: n jobs of the wanted ones, the first of them at first_pass. */
 void lanes_claimed(struct lanes *l, const struct lane_pick *pick, int wanted, int n, int64_t first_pass, uint64_t now_ms);
 /* One row of the look at the queue: something waits there since age_ms, first at pass. */

@@ -18,12 +18,14 @@
 
 #include "common/clock.h"
 #include "common/metrics.h"
+#include "worker/attempt.h"
 #include "worker/limiter_priv.h"
 #include "worker/tenants.h"
 
 #define WISH_MS        300
 #define ANSWER_MS      10
-#define WISH_CLAIMS    4 /* claims are made more often than slices are fetched */
+#define WISH_CLAIMS    8 /* claims are made more often than slices are fetched */
+#define WISH_EARLY     2 /* with less than for so many claims, more is fetched */
 #define STRANGER_MS    50
 #define PROMISE_MAX_MS 3600000
 #define QUEUE_LOOK     1024
@@ -47,7 +49,8 @@ static struct limit *in_the_way(const struct limit_ticket *t, uint64_t seq, uint
 {
 	for (int i = 0; i < t->n; i++) {
 		struct limit *k = t->needs[i].limit;
-		if (k->cap > 0 && (limit_left(k, now_ms) < t->needs[i].amount || head_seq(k) < seq))
+		bool unknown = k->kind == LIMIT_CALLS && t->call_ms > k->told_ms;
+		if (k->cap > 0 && (limit_left(k, now_ms) < t->needs[i].amount || unknown || head_seq(k) < seq))
 			return k;
 	}
 	return NULL;
@@ -82,6 +85,7 @@ static void forget(struct limit_ticket *t)
 /* Of each need what there is, all of it: in_the_way said so. */
 static void spend_all(struct limiter *l, struct limit_ticket *t, uint64_t now_ms)
 {
+	t->life = l->life;
 	for (int i = 0; i < t->n; i++) {
 		struct limit_need *need = &t->needs[i];
 		struct limit *k = need->limit;
@@ -209,7 +213,7 @@ static void queue_at(struct limiter *l, struct limit_op *op, struct limit *k)
 	list_insert_before(&k->waiters, at, &op->link);
 	op->blocked = k;
 	tell(op, k);
-	limiter_touch(l, k);
+	limiter_lacks(l, k);
 }
 
 static void on_cancel(struct op *o)
@@ -272,6 +276,7 @@ void limiter_take(struct limiter *l, struct limit_op *op, const struct limit_ask
 	op->seq = ++l->seq;
 	timer_init(&op->timer, l->worker->loop, on_timeout);
 	int rc = 1;
+	limiter_become(l);
 	if (limiter_needs(l, ask, ticket)) {
 		hold_groups(ticket, 1);
 		rc = decide(l, op);
@@ -348,6 +353,7 @@ static bool serve_head(struct limiter *l, struct limit *k)
 
 void limit_serve(struct limiter *l, struct limit *k)
 {
+	limiter_become(l);
 	k->group->refs++; /* it stays while those who go do what they do */
 	while (k->waiters.n > 0 && serve_head(l, k))
 		;
@@ -370,11 +376,15 @@ static void on_serve(struct soon *s)
 
 /* --- the end of a call --- */
 
-static void permit_back(struct limiter *l, const struct limit_need *need, uint64_t now_ms)
+static void permit_back(const struct limit_ticket *t, const struct limit_need *need, uint64_t now_ms)
 {
+	struct limiter *l = t->limiter;
 	struct limit *k = need->limit;
-	if (need->slice_ms < l->as_since_ms || k->in_use == 0)
-		return; /* this worker was declared dead meanwhile (in the same millisecond, even), and what it held is others' */
+	if (t->life != l->life) {
+		limiter_left_behind(l, t->life);
+		return;
+	}
+	assert(k->in_use > 0);
 	k->in_use--;
 	k->call_ms += ((double)(now_ms - MIN(need->slice_ms, now_ms)) - k->call_ms) / 16;
 	limiter_touch(l, k);
@@ -406,7 +416,7 @@ void limiter_settle(struct limit_ticket *t, int64_t input_tokens, int64_t output
 	for (int i = 0; i < t->n; i++) {
 		const struct limit_need *need = &t->needs[i];
 		if (need->limit->kind == LIMIT_CALLS)
-			permit_back(t->limiter, need, now);
+			permit_back(t, need, now);
 		else
 			settle_tokens(t->limiter, need, used[need->limit->kind], now);
 	}
@@ -419,7 +429,7 @@ void limiter_release(struct limit_ticket *t)
 	for (int i = 0; i < t->n; i++) {
 		const struct limit_need *need = &t->needs[i];
 		if (need->limit->kind == LIMIT_CALLS)
-			permit_back(t->limiter, need, now);
+			permit_back(t, need, now);
 		else
 			settle_tokens(t->limiter, need, 0, now);
 	}
@@ -434,9 +444,21 @@ static int64_t answer_in(const struct limiter *l, uint64_t now_ms)
 	return l->asking || now_ms >= l->not_before_ms ? ANSWER_MS : (int64_t)(l->not_before_ms - now_ms) + ANSWER_MS;
 }
 
+/* A claim wants so much of k, and the next ones will. */
+static void wish_for(struct limiter *l, struct limit *k, int64_t amount, bool is_short, uint64_t now)
+{
+	k->wish = MIN(MAX(amount * WISH_CLAIMS, now < k->wish_until_ms ? k->wish : 0), k->cap);
+	k->wish_until_ms = now + WISH_MS;
+	if (is_short)
+		limiter_lacks(l, k);
+	else
+		limiter_touch(l, k);
+}
+
 int limiter_room(struct limiter *l, const struct conf_target *target, int wanted, int64_t *ret_wait_ms)
 {
 	uint64_t now = clock_mono_ms();
+	limiter_become(l);
 	if (l->conf != conf_now())
 		limiter_refresh(l);
 	const struct limit_group *g = limiter_target_group(l, target);
@@ -449,15 +471,17 @@ int limiter_room(struct limiter *l, const struct conf_target *target, int wanted
 		int64_t each = kind == LIMIT_REQUESTS || kind == LIMIT_CALLS ? 1 : MAX((int64_t)(k->typical + 1), (int64_t)1);
 		each = MIN(each, k->cap);
 		int64_t calls = MAX(limit_left(k, now) - limit_queued(k, QUEUE_LOOK), (int64_t)0) / each;
-		if (calls < wanted) {
-			k->wish = MIN(each * wanted * WISH_CLAIMS, k->cap);
-			k->wish_until_ms = now + WISH_MS;
-			limiter_touch(l, k);
-		}
+		if (kind == LIMIT_CALLS)
+			k->longest_ms = MAX(k->longest_ms, attempt_total_ms(target));
+		if (calls < WISH_EARLY * wanted)
+			wish_for(l, k, each * wanted, calls < wanted, now);
 		if (calls == 0)
 			*ret_wait_ms = MAX(*ret_wait_ms, k->free_at_ms > now + LIMIT_TICK_MS ? (int64_t)(k->free_at_ms - now) : answer_in(l, now));
 		room = MIN(room, calls);
 	}
+	struct limit *calls = g ? g->limits[LIMIT_CALLS] : NULL;
+	if (calls && room > 0) /* what claims bring will use them: they are not idle */
+		calls->peak = MAX(calls->peak, MIN(calls->in_use + WISH_EARLY * wanted, calls->held));
 	return (int)room;
 }
 
@@ -528,7 +552,7 @@ struct limiter *limiter_new(struct worker *w)
 
 bool limiter_is_idle(const struct limiter *l)
 {
-	return !l->asking && !l->pruning && !(l->draining && timer_is_armed(&l->tick_timer));
+	return !l->asking && !l->pruning && !l->leaving && !(l->draining && timer_is_armed(&l->tick_timer));
 }
 
 void limiter_drain(struct limiter *l)
@@ -545,7 +569,7 @@ void limiter_free(struct limiter *l)
 {
 	if (!l)
 		return;
-	assert(!l->asking && !l->pruning && l->waiting == 0);
+	assert(!l->asking && !l->pruning && !l->leaving && l->waiting == 0);
 	limiter_tick_done(l);
 	timer_stop(&l->stranger_timer);
 	loop_soon_cancel(l->worker->loop, &l->serve);

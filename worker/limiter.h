@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Limits that the whole fleet keeps: requests and tokens per minute and calls in flight, of targets and of whoever sends (tenant, key, user,
- * feature, all). A limit is a row in table limit_bucket; this process takes slices of it (one statement for all its limits at a time, no
- * more often than every LIMIT_TICK_MS), spends them here, and returns what it did not use before the slice lapses. Calls in flight are
- * held per worker in limit_hold and lapse with the worker. A dead process's slices are lost for the window, never spent twice.
+ * feature, all). A limit is a row in table limit_bucket; this process takes slices of it (one statement for all its limits at a time,
+ * about every LIMIT_TICK_MS), spends them here, and returns what it did not use before the slice lapses. Calls in flight are
+ * held per worker in limit_hold; what a silent worker held is counted until its calls can no longer run. A dead process's slices are lost for the
+ * window, never spent twice.
  *
  * No sliding minute ever holds more than the limit: the row counts what was taken by seconds, and a grant is made only where all that was taken in
  * the 63 s before it (60 s, L = 1 s that a slice lives, D = 1 s from here to the provider, and the oldest second's rest) and the grant together are
@@ -36,6 +37,7 @@ struct limit_ask {
 	int64_t tenant_id;
 	struct str tenant, key_prefix, user, feature; /* names for conf_tier_find; p NULL: none. tenant p NULL: looked up by id */
 	int64_t input_tokens, output_tokens;          /* estimates */
+	int64_t call_ms;                              /* how long the call may last at the most: its total timeout */
 	bool only_now;                                /* who gives up will not come back for all of it: no later time is promised */
 };
 
@@ -48,6 +50,8 @@ struct limit_need {
 struct limit_ticket {
 	struct limiter *limiter;
 	int n;
+	unsigned life;   /* the limiter's, in which it was filled */
+	int64_t call_ms; /* of the ask */
 	struct limit_need *needs; /* owned; NULL: none. Few calls need many, and ten thousand may be out */
 };
 

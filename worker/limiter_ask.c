@@ -215,6 +215,8 @@ static void add_needs(const struct limit_group *g, const struct limit_ask *ask, 
 			t->needs = realloc(t->needs, (size_t)(t->n + NEEDS_STEP) * sizeof *t->needs);
 		assert(t->needs);
 		t->needs[t->n++] = (struct limit_need){ .limit = k, .amount = amounts[kind] };
+		if (kind == LIMIT_CALLS)
+			k->longest_ms = MAX(k->longest_ms, ask->call_ms);
 	}
 }
 
@@ -232,6 +234,7 @@ bool limiter_needs(struct limiter *l, const struct limit_ask *ask, struct limit_
 {
 	struct str tenant = ask->tenant;
 	t->limiter = l;
+	t->call_ms = ask->call_ms;
 	t->n = 0;
 	t->needs = NULL;
 	if (l->conf != conf_now())

@@ -43,6 +43,8 @@ struct limit {
 	int64_t peak;            /* of in_use since peak_ms */
 	uint64_t peak_ms;
 	double call_ms;          /* how long calls last, about */
+	int64_t longest_ms;      /* how long a call of those that came may last */
+	int64_t told_ms;         /* what the table knows of that: a call that may last longer does not begin before */
 
 	int64_t spent;           /* since rate_ms */
 	uint64_t rate_ms;
@@ -54,9 +56,12 @@ struct limit {
 	int64_t pending;         /* that waiters of other limits will want next: as the last tick found */
 	int64_t lower;           /* what the provider said is left; -1: nothing new */
 
+	bool short_of;           /* since it was asked for last, somebody wanted more than was here */
+	uint64_t got_all_ms;     /* when the last answer came and gave all that was asked for; 0: it gave less */
 	bool asked;              /* it is in the statement that is out */
-	int64_t sent_want, sent_need, sent_owed, sent_lower;
+	int64_t sent_want, sent_need, sent_owed, sent_lower, sent_longest_ms;
 	uint64_t next_ask_ms;    /* no use to ask before */
+	uint64_t keep_until_ms;  /* what is here will be used soon: not given back before */
 	uint64_t free_at_ms;     /* when the table may have some, as it said */
 	int64_t available;       /* what the table had left when it was last asked */
 	uint64_t promised_ms;    /* up to when its capacity was promised to those who were told to come later */
@@ -75,9 +80,14 @@ struct limiter {
 	uint64_t seq;            /* of waiters */
 	size_t waiting;
 	int64_t statement_seq;
-	struct id as;            /* the worker id under which calls are held; those that began before as_since_ms are another's */
+	struct id as;            /* the worker id under which calls are held */
 	struct id asked_as;
-	uint64_t as_since_ms, sent_ms;
+	unsigned life;           /* one more with each change of `as`: calls of an earlier one hold nothing any more */
+	struct id was;           /* the id before */
+	int64_t was_out;         /* its permits that are out; when all its calls are over, the table is told */
+	bool was_held, leaving;
+	struct db_query leave;
+	uint64_t sent_ms;
 	uint64_t not_before_ms;  /* the next statement */
 	bool made_rows;          /* the last answer lacked rows: they were just made */
 	struct limit *asked[LIMIT_ASKED_MAX];
@@ -110,6 +120,12 @@ int64_t limit_queued(const struct limit *k, size_t most);
 
 /* --- limiter_tick.c --- */
 
+/* When this worker was declared dead and is another one now: it holds nothing. Before any permit is counted on. */
+void limiter_become(struct limiter *l);
+/* A permit of an earlier life is no more in use. */
+void limiter_left_behind(struct limiter *l, unsigned life);
+/* Somebody wanted more of k than is here. */
+void limiter_lacks(struct limiter *l, struct limit *k);
 /* Something of k changed: it may have to be asked for, or told. */
 void limiter_touch(struct limiter *l, struct limit *k);
 void limiter_tick_init(struct limiter *l);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What this process tells the table and asks of it: one statement (limit_take.sql) for all limits that have something to say, one in flight, at
- * least LIMIT_TICK_MS after the one before; none while there is nothing to say.
+ * least LIMIT_TICK_MS after the one before; none while there is nothing to say. Where it asked for too little (the table gave it all, and it was used up
+ * before the next tick), the next one comes after HURRY_MS and asks for twice as much.
  *
- *   want   what the queue needs, what claims wish for, and about two ticks' worth of what was spent lately
+ *   want   what the queue needs, what claims wish for, and what is spent in KEEP_MS
  *   back   slices that nobody used for half of their life; calls that were not in use for IDLE_MS
  *   debt   what was used beyond the estimates; lower: what the provider said is left
  *
@@ -16,10 +17,14 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "sql_worker.h"
+#include "worker/claim.h"
 #include "worker/limiter_priv.h"
 
 #define BACK_MS      500
 #define IDLE_MS      200
+#define LOW_MS       150 /* with less than what is spent in so long more is asked for: a tick, and the way of the answer */
+#define KEEP_MS      300 /* … as much as is spent in so long */
+#define HURRY_MS     25  /* between statements while they ask for too little, twice as much each time */
 #define SOON_MS      500 /* a limit that has something so soon does not keep its waiters from asking for the others */
 #define AGAIN_MS     200 /* after a failure */
 #define HOLD_AGAIN_MS 150
@@ -41,10 +46,16 @@ static bool is_calls(const struct limit *k)
 	return k->kind == LIMIT_CALLS;
 }
 
+/* What was asked for last was too little, and the table had it. */
+static bool should_double(const struct limit *k, uint64_t now)
+{
+	return k->short_of && now < k->got_all_ms + LIMIT_SLICE_MS;
+}
+
 static uint64_t calls_due(const struct limit *k, uint64_t now)
 {
 	int64_t wanted = MIN(k->in_use + (int64_t)k->waiters.n + k->pending + wish_of(k, now), k->cap);
-	if (wanted > k->held)
+	if (wanted > k->held || (wanted > 0 && k->longest_ms > k->told_ms))
 		return MAX(k->next_ask_ms, now);
 	return k->held > k->in_use ? k->peak_ms + IDLE_MS : NEVER;
 }
@@ -54,12 +65,12 @@ static uint64_t tokens_due(const struct limit *k, uint64_t now)
 	const struct limit_bucket *b = &k->bucket;
 	if (b->owed > 0 || k->lower >= 0)
 		return now;
-	bool low = k->waiters.n > 0 || k->pending + wish_of(k, now) > b->left || (double)b->left + 1 <= k->per_ms * LIMIT_TICK_MS;
+	bool low = k->waiters.n > 0 || k->pending + wish_of(k, now) > b->left || (double)b->left + 1 <= k->per_ms * LOW_MS;
 	uint64_t ask = low && k->cap > 0 ? MAX(k->next_ask_ms, now) : NEVER;
 	uint64_t back = NEVER;
 	for (unsigned i = 0; b->left > 0 && back == NEVER && i < b->n; i++) {
 		const struct limit_slice *s = &b->slices[(b->first + i) % LIMIT_SLICES_MAX];
-		back = s->left > 0 ? s->taken_ms + BACK_MS : NEVER;
+		back = s->left > 0 ? MAX(s->taken_ms + BACK_MS, k->keep_until_ms) : NEVER;
 	}
 	return MIN(ask, back);
 }
@@ -86,6 +97,15 @@ void limiter_touch(struct limiter *l, struct limit *k)
 	uint64_t now = clock_mono_ms(), due = due_at(k, now);
 	if (due != NEVER)
 		arm_at(l, due, now);
+}
+
+void limiter_lacks(struct limiter *l, struct limit *k)
+{
+	k->short_of = true;
+	/* Where the table gave all that it was asked for, there is more: what was asked for was too little, and the next tick is far away. */
+	if (clock_mono_ms() < k->got_all_ms + LIMIT_TICK_MS)
+		l->not_before_ms = MIN(l->not_before_ms, l->sent_ms + HURRY_MS);
+	limiter_touch(l, k);
 }
 
 static bool has_unused(const struct limit *k)
@@ -141,10 +161,13 @@ static void measure(struct limit *k, uint64_t now)
 static bool plan_calls(const struct limiter *l, struct limit *k, uint64_t now, struct plan *p)
 {
 	int64_t queued = limit_queued(k, QUEUE_LOOK) + k->pending;
-	int64_t wanted = l->draining ? k->in_use : MAX(k->in_use, MIN(k->in_use + queued + wish_of(k, now), k->cap));
+	if (k->group->refs == 0 && k->held == 0 && wish_of(k, now) == 0)
+		k->longest_ms = 0;
+	int64_t more = MAX(queued + wish_of(k, now), should_double(k, now) ? k->held : 0);
+	int64_t wanted = l->draining ? k->in_use : MAX(k->in_use, MIN(k->in_use + more, k->cap));
 	*p = (struct plan){ .want = wanted, .need = k->in_use, .back = k->held, .lower = -1 };
 	k->peak = MAX(k->peak, MIN(wanted, k->held));
-	if (wanted > k->held)
+	if (wanted > k->held || (wanted > 0 && k->longest_ms > k->told_ms))
 		return now >= k->next_ask_ms;
 	if (!l->draining && now < k->peak_ms + IDLE_MS)
 		return false;
@@ -157,7 +180,7 @@ static bool plan_calls(const struct limiter *l, struct limit *k, uint64_t now, s
 static void plan_want(struct limit *k, uint64_t now, struct plan *p)
 {
 	int64_t left = k->bucket.left, queued = limit_queued(k, QUEUE_LOOK) + k->pending, wish = wish_of(k, now), head = 0;
-	bool low = queued > 0 ? queued > left : wish > left || (double)left + 1 <= k->per_ms * LIMIT_TICK_MS;
+	bool low = queued > 0 ? queued > left : wish > left || (double)left + 1 <= k->per_ms * LOW_MS;
 	if (!low || now < k->next_ask_ms)
 		return;
 	if (k->waiters.n > 0) {
@@ -168,7 +191,10 @@ static void plan_want(struct limit *k, uint64_t now, struct plan *p)
 		head = MIN(MAX(queued, wish), (int64_t)(k->typical + 1));
 	}
 	p->need = MIN(MAX(head - left, (int64_t)1), k->cap);
-	p->want = MIN(MAX(queued + MAX(wish, (int64_t)(k->per_ms * 2 * LIMIT_TICK_MS)) - left, p->need), k->cap);
+	int64_t more = queued + MAX(wish, (int64_t)(k->per_ms * KEEP_MS)) - left;
+	if (should_double(k, now))
+		more = MAX(more, 2 * k->sent_want);
+	p->want = MIN(MAX(more, p->need), k->cap);
 }
 
 static bool plan_tokens(const struct limiter *l, struct limit *k, uint64_t now, struct plan *p)
@@ -177,8 +203,11 @@ static bool plan_tokens(const struct limiter *l, struct limit *k, uint64_t now, 
 	(void)limit_bucket_left(&k->bucket, now);
 	if (k->cap > 0 && !l->draining)
 		plan_want(k, now, p);
-	if (p->want == 0)
+	bool will_be_used = (double)k->bucket.left <= k->per_ms * (LIMIT_SLICE_MS - BACK_MS);
+	if (p->want == 0 && (l->draining || !will_be_used))
 		p->back = limit_bucket_give_back(&k->bucket, l->draining ? 0 : BACK_MS, now, &p->back_second);
+	else
+		k->keep_until_ms = now + LIMIT_TICK_MS;
 	return p->want > 0 || p->back > 0 || p->debt > 0 || p->lower >= 0;
 }
 
@@ -210,11 +239,11 @@ static void find_pending(struct limiter *l, uint64_t now)
 
 /* --- the statement --- */
 
-enum { A_KEY, A_CAP, A_IS_HOLD, A_FULL, A_WANT, A_NEED, A_BACK, A_SECOND, A_DEBT, A_LOWER, A_COUNT };
+enum { A_KEY, A_CAP, A_IS_HOLD, A_FULL, A_WANT, A_NEED, A_BACK, A_SECOND, A_DEBT, A_LOWER, A_CALL_MS, A_COUNT };
 
 static void arrays_init(struct db_array a[A_COUNT])
 {
-	static const enum db_type types[A_COUNT] = { DB_TEXT, DB_INT8, DB_BOOL, DB_BOOL, DB_INT8, DB_INT8, DB_INT8, DB_INT8, DB_INT8, DB_INT8 };
+	static const enum db_type types[A_COUNT] = { DB_TEXT, DB_INT8, DB_BOOL, DB_BOOL, DB_INT8, DB_INT8, DB_INT8, DB_INT8, DB_INT8, DB_INT8, DB_INT8 };
 	for (int i = 0; i < A_COUNT; i++)
 		db_array_init(&a[i], types[i], 1 << 20);
 }
@@ -234,6 +263,7 @@ static void arrays_add(struct db_array a[A_COUNT], const struct limit *k, const 
 	db_array_i64(&a[A_SECOND], p->back_second);
 	db_array_i64(&a[A_DEBT], p->debt);
 	db_array_i64(&a[A_LOWER], p->lower);
+	db_array_i64(&a[A_CALL_MS], k->longest_ms);
 	buf_done(&key);
 }
 
@@ -244,27 +274,37 @@ static void ask_for(struct limiter *l, struct limit *k, const struct plan *p)
 	k->sent_need = p->need;
 	k->sent_owed = p->debt;
 	k->sent_lower = p->lower;
+	k->sent_longest_ms = k->longest_ms;
+	k->short_of = false;
 	k->lower = -1;
 	k->bucket.owed -= p->debt;
-	if (is_calls(k))
-		k->held = MIN(k->held, p->want); /* at once: the table may already have given the rest to others */
+	if (is_calls(k)) { /* at once: the table may already have given the rest to others */
+		k->held = MIN(k->held, p->want);
+		k->told_ms = MIN(k->told_ms, k->longest_ms);
+	}
 	l->asked[l->nasked++] = k;
 }
 
 static void on_answer(struct op *op, int rc);
 
-static void send_take(struct limiter *l, struct db_array a[A_COUNT])
+/* Whoever was silent for so long begins no calls: it was declared dead, and learns it before it holds anything again. */
+static int64_t silent_ms(void)
 {
 	const struct conf *c = conf_now();
+	return c->queue_lease_ms + 2 * c->queue_rescue_ms;
+}
+
+static void send_take(struct limiter *l, struct db_array a[A_COUNT])
+{
 	db_query_init(&l->take, &sql_worker_limit_take);
 	l->take.op.on_done = on_answer;
 	l->take.retry_ms = 0;
-	for (int i = 0; i < A_COUNT; i++)
+	for (int i = 0; i < A_CALL_MS; i++)
 		db_arg_array(&l->take.args, &a[i]);
 	db_arg_id(&l->take.args, l->as);
 	db_arg_i64(&l->take.args, ++l->statement_seq);
-	/* Whoever was silent for so long was declared dead, and learns it before it holds anything again. */
-	db_arg_i64(&l->take.args, c->queue_lease_ms + 2 * c->queue_rescue_ms);
+	db_arg_i64(&l->take.args, silent_ms());
+	db_arg_array(&l->take.args, &a[A_CALL_MS]);
 	l->sent_ms = clock_mono_ms();
 	l->not_before_ms = l->sent_ms + (l->draining ? 0 : LIMIT_TICK_MS);
 	l->asked_as = l->as;
@@ -274,15 +314,53 @@ static void send_take(struct limiter *l, struct db_array a[A_COUNT])
 		on_answer(&l->take.op, failed);
 }
 
-/* This worker was declared dead and is another one now: it holds nothing, and its old calls are being aborted. */
-static void become(struct limiter *l, uint64_t now)
+static void on_left(struct op *op, int rc)
 {
+	struct limiter *l = container_of(container_of(op, struct db_query, op), struct limiter, leave);
+	(void)rc; /* not told, they lapse by themselves */
+	db_query_done(&l->leave);
+	l->leaving = false;
+}
+
+/* What the worker of before held is free when its last call was aborted: others need not wait until it would have been over. */
+static void leave_behind(struct limiter *l)
+{
+	if (l->was_out > 0 || !l->was_held || l->leaving)
+		return;
+	l->was_held = false;
+	db_query_init(&l->leave, &sql_worker_limit_leave);
+	l->leave.op.on_done = on_left;
+	l->leave.retry_ms = 0;
+	db_arg_id(&l->leave.args, l->was);
+	l->leaving = db_query_start(l->worker->db, &l->leave, NULL) == 0;
+	if (!l->leaving)
+		db_query_done(&l->leave);
+}
+
+void limiter_left_behind(struct limiter *l, unsigned life)
+{
+	if (life + 1 != l->life || l->was_out == 0)
+		return;
+	l->was_out--;
+	leave_behind(l);
+}
+
+void limiter_become(struct limiter *l)
+{
+	if (id_eq(l->as, l->worker->id))
+		return;
+	l->was = l->as;
+	l->was_out = 0;
+	l->was_held = false;
 	l->as = l->worker->id;
-	l->as_since_ms = now;
+	l->life++;
 	LIST_EACH(&l->active, link) {
 		struct limit *k = container_of(link, struct limit, active);
-		k->held = k->in_use = k->peak = 0;
+		l->was_out += k->kind == LIMIT_CALLS ? k->in_use : 0;
+		l->was_held = l->was_held || k->held > 0 || k->in_use > 0;
+		k->held = k->in_use = k->peak = k->told_ms = 0;
 	}
+	leave_behind(l);
 }
 
 static bool has_rest(const struct limit *k)
@@ -301,8 +379,7 @@ static void on_tick(struct timer *t)
 		return;
 	if (l->conf != conf_now())
 		limiter_refresh(l);
-	if (!id_eq(l->as, l->worker->id))
-		become(l, now);
+	limiter_become(l);
 	find_pending(l, now);
 	arrays_init(a);
 	l->nasked = 0;
@@ -333,6 +410,8 @@ static void calls_granted(struct limiter *l, struct limit *k, int64_t held, uint
 	if (!id_eq(l->asked_as, l->as) || !id_eq(l->as, l->worker->id))
 		return;
 	k->held = held;
+	k->told_ms = k->sent_longest_ms;
+	k->got_all_ms = held >= k->sent_want ? now : 0;
 	k->next_ask_ms = held < k->sent_want ? now + HOLD_AGAIN_MS : 0;
 	k->free_at_ms = k->next_ask_ms;
 }
@@ -344,6 +423,7 @@ static void tokens_granted(struct limiter *l, struct limit *k, int row, uint64_t
 	k->available = MAX(db_get_int(&l->take, row, C_AVAILABLE), (int64_t)0);
 	if (k->sent_want == 0)
 		return;
+	k->got_all_ms = granted >= k->sent_want ? now : 0;
 	bool none = granted == 0;
 	int64_t most = k->sent_need > LIMIT_BURST(k->cap) ? SAVER_MS : ASK_MAX_MS;
 	k->next_ask_ms = none ? now + (uint64_t)MIN(MAX(wait, (int64_t)10), most) : 0;
@@ -376,6 +456,7 @@ static void take_rows(struct limiter *l, uint64_t now)
 static void not_answered(struct limit *k, uint64_t next_ask_ms)
 {
 	k->asked = false;
+	k->got_all_ms = 0;
 	k->bucket.owed += k->sent_owed;
 	if (k->sent_lower >= 0)
 		k->lower = k->lower < 0 ? k->sent_lower : MIN(k->lower, k->sent_lower);
@@ -398,8 +479,14 @@ static void on_answer(struct op *op, int rc)
 	for (size_t i = 0; i < l->nasked; i++)
 		if (l->asked[i]->asked)
 			not_answered(l->asked[i], rc == 0 ? now : now + AGAIN_MS);
-	for (size_t i = 0; i < l->nasked; i++)
-		limit_serve(l, l->asked[i]);
+	bool came = false;
+	for (size_t i = 0; i < l->nasked; i++) {
+		struct limit *k = l->asked[i];
+		came = came || (rc == 0 && k->sent_want > 0 && now < k->wish_until_ms && limit_left(k, now) > 0);
+		limit_serve(l, k);
+	}
+	if (came && l->worker->claimer)
+		claimer_retry(l->worker->claimer);
 	if (rc == 0 || !l->draining)
 		arm_next(l);
 }
@@ -426,6 +513,7 @@ static void on_prune_timer(struct timer *t)
 	db_query_init(&l->prune, &sql_worker_limit_prune);
 	l->prune.op.on_done = on_pruned;
 	l->prune.retry_ms = 0;
+	db_arg_i64(&l->prune.args, silent_ms());
 	l->pruning = db_query_start(l->worker->db, &l->prune, NULL) == 0;
 	if (!l->pruning)
 		db_query_done(&l->prune);

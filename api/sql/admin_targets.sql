@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Targets by name, those of the configuration ($1) and those that have a row, with what the fleet knows of them. $2 only this one (NULL: all)
--- $3 after this name $4 how many $5 after how many ms a silent worker holds nothing. Calls are counted in whole slots of ten seconds: the last minute
+-- $3 after this name $4 how many $5 after how many ms a silent worker begins no calls. Calls are counted in whole slots of ten seconds: the last minute
 -- is the last 50 to 60 seconds. What was taken of limits is of the last 60 seconds.
 with named as materialized (
 	select n.name

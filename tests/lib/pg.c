@@ -12,6 +12,7 @@
 #include <grp.h>
 #include <pwd.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -222,6 +223,19 @@ const char *pg_test_url_with(const char *settings)
 void pg_test_sql(const char *sql)
 {
 	run(url, sql);
+}
+
+void pg_test_sqlf(const char *fmt, ...)
+{
+	struct buf b;
+	va_list ap;
+	buf_init(&b, 1 << 16);
+	va_start(ap, fmt);
+	buf_vprintf(&b, fmt, ap);
+	va_end(ap);
+	buf_add_char(&b, '\0');
+	pg_test_sql(b.p);
+	buf_done(&b);
 }
 
 void pg_test_terminate(void)

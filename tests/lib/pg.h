@@ -22,6 +22,7 @@ void pg_test_crash(void);
 void pg_test_start(void);
 /* Runs a script in the last database; aborts the test program on failure. */
 void pg_test_sql(const char *sql);
+void pg_test_sqlf(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /* The first column of the first row as a number. */
 int64_t pg_test_number(const char *sql);
 

@@ -7,12 +7,13 @@
 -- for other workers, where there are any. A row that is not there yet is made, and grants nothing this time: it is not returned.
 -- Calls in flight (is_hold): want is how many calls this worker wants to hold in all, need how many it makes now, back how many it holds.
 -- $1 key $2 cap $3 is_hold $4 starts full $5 want $6 need (at least this much or nothing) $7 back (unused) $8 second in which that was taken
--- $9 debt (used, not taken) $10 lower to (-1: no) $11 worker $12 seq of this statement $13 ms after which a silent worker holds nothing.
+-- $9 debt (used, not taken) $10 lower to (-1: no) $11 worker $12 seq of this statement $13 ms after which a silent
+-- worker begins no calls. $14 ms that a call may last: what a silent worker held may be at the provider until then.
 -- Returns place in the arrays, granted (of calls: held in all), second, ms until there may be something, what is left to take, live workers.
 with input as materialized (
 	select *, greatest(1, cap / 30) as burst, cap / 63.0::float8 as rate
-	from unnest($1::text[], $2::int8[], $3::bool[], $4::bool[], $5::int8[], $6::int8[], $7::int8[], $8::int8[], $9::int8[], $10::int8[])
-		with ordinality as i(key, cap, is_hold, starts_full, want, need, back, back_second, debt, lower, place)
+	from unnest($1::text[], $2::int8[], $3::bool[], $4::bool[], $5::int8[], $6::int8[], $7::int8[], $8::int8[], $9::int8[], $10::int8[],
+		$14::int8[]) with ordinality as i(key, cap, is_hold, starts_full, want, need, back, back_second, debt, lower, call_ms, place)
 ), made as (
 	insert into limit_bucket (key, tokens)
 	select i.key, case when i.starts_full then i.burst else 0 end
@@ -61,9 +62,10 @@ with input as materialized (
 		saver_until = case when d.is_saved then d.saver_until when d.want > 0 and d.granted = 0 and d.need > d.burst then d.now + interval '600 milliseconds' end
 	from decided d where b.key = d.key and not d.is_hold
 ), held as (
-	insert into limit_hold (key, worker_id, held, seq)
-	select d.key, $11::uuid, d.granted::int4, $12::int8 from decided d where d.is_hold and d.has_me order by d.key
-	on conflict (key, worker_id) do update set held = excluded.held, seq = excluded.seq, at = now() where limit_hold.seq < excluded.seq
+	insert into limit_hold (key, worker_id, held, seq, call_ms)
+	select d.key, $11::uuid, d.granted::int4, $12::int8, d.call_ms from decided d where d.is_hold and d.has_me order by d.key
+	on conflict (key, worker_id) do update set held = excluded.held, seq = excluded.seq, call_ms = excluded.call_ms, at = now()
+	where limit_hold.seq < excluded.seq
 )
 select place, granted, second,
 	case when is_hold or want = 0 or granted > 0 then 0

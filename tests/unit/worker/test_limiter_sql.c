@@ -21,20 +21,6 @@
 
 static const char *const workers[] = { "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b" };
 
-static void sql(const char *fmt, ...) PRINTF_LIKE(1, 2);
-static void sql(const char *fmt, ...)
-{
-	struct buf b;
-	va_list ap;
-	buf_init(&b, 1 << 16);
-	va_start(ap, fmt);
-	buf_vprintf(&b, fmt, ap);
-	va_end(ap);
-	buf_add_char(&b, '\0');
-	pg_test_sql(b.p);
-	buf_done(&b);
-}
-
 static int64_t taken_of(const char *key)
 {
 	struct buf b;
@@ -81,7 +67,7 @@ static int64_t raw_take(const char *key, bool is_hold, int64_t cap, int64_t want
 {
 	struct number n[6];
 	const char *params[] = { key, text_of(&n[0], "{", cap), is_hold ? "{t}" : "{f}", "{f}", text_of(&n[1], "{", want), text_of(&n[2], "{", need),
-		                 text_of(&n[3], "{", back), text_of(&n[4], "{", back_second), "{0}", "{-1}", worker, text_of(&n[5], "", seq), "60000" };
+		                 text_of(&n[3], "{", back), text_of(&n[4], "{", back_second), "{0}", "{-1}", worker, text_of(&n[5], "", seq), "60000", "{5000}" };
 	must(sql_worker_limit_take.sql, ARRAY_LEN(params), params);
 	if (db_sync_rows(s) == 0)
 		return -1;
@@ -98,7 +84,7 @@ static int opened(void **state)
 	if (migrate_run(url, NULL, &err) < 0 || db_sync_open(url, "test_limiter_sql", 10, &s, &err) < 0)
 		fail_msg("%s", err.text);
 	for (size_t i = 0; i < ARRAY_LEN(workers); i++)
-		sql("insert into worker (id, host, pid, slots) values ('%s', 'h', 1, 8)", workers[i]);
+		pg_test_sqlf("insert into worker (id, host, pid, slots) values ('%s', 'h', 1, 8)", workers[i]);
 	return 0;
 }
 
@@ -140,7 +126,7 @@ static void test_limiter_sql_reads_its_rows_by_key(void **state)
 	buf_printf(&b, "prepare p as %s", sql_worker_limit_take.sql);
 	buf_add_char(&b, '\0');
 	must(b.p, 0, NULL);
-	must("explain (costs off) execute p (null, null, null, null, null, null, null, null, null, null, null, null, null)", 0, NULL);
+	must("explain (costs off) execute p (null, null, null, null, null, null, null, null, null, null, null, null, null, null)", 0, NULL);
 	for (int i = 0; i < db_sync_rows(s); i++)
 		if (strstr(db_sync_get(s, i, 0), "Seq Scan on limit_"))
 			fail_msg("%s", db_sync_get(s, i, 0));
@@ -168,7 +154,7 @@ struct grant {
 /* Moves what the table counted n seconds into the past. */
 static void pass(int64_t seconds)
 {
-	sql("update limit_bucket set at = at - %d * interval '1 second', taken = (select array_agg(taken[1 + (i + %d) %% 64] order by i)"
+	pg_test_sqlf("update limit_bucket set at = at - %d * interval '1 second', taken = (select array_agg(taken[1 + (i + %d) %% 64] order by i)"
 	    " from generate_series(0, 63) i) where key = 'greedy'", (int)seconds, (int)seconds);
 }
 
@@ -187,7 +173,7 @@ static void test_limiter_sql_no_minute_holds_more_than_the_limit(void **state)
 	for (size_t k = 0; k < ARRAY_LEN(cases); k++) {
 		int64_t cap = cases[k].cap, shifted = 0, sum = 0;
 		int n = 0;
-		sql("delete from limit_bucket where key = 'greedy'");
+		pg_test_sqlf("delete from limit_bucket where key = 'greedy'");
 		for (int i = 0; i < 700; i++) {
 			struct grant *last = n > 0 ? &grants[n - 1] : NULL;
 			bool gives = last && below(6) == 0 && last->amount > 1 && shifted == last->shifted;
