@@ -7,6 +7,7 @@
 /* By enum face_form. */
 static const struct face *const faces[FORM_COUNT] = {
 	[FORM_CHAT] = &face_chat,
+	[FORM_RESPONSE] = &face_response,
 	[FORM_EMBEDDINGS] = &face_embeddings,
 	[FORM_COMPLETION] = &face_completion,
 	[FORM_MESSAGE] = &face_message,
