@@ -26,19 +26,20 @@ struct file_parts {
 	json_t *request;  /* borrowed */
 	const char *base; /* borrowed */
 	json_t *member;   /* of the part at hand: its `file` or `image_url`; borrowed from request */
-	bool is_image;
-	size_t message, part;
+	bool is_image, is_open;
+	size_t message, part; /* where to look on */
 	int64_t bytes;    /* that were inlined */
 	struct buf url;
 	struct blob_read read;
-	struct str tail;
-	char tail_bytes[2];
+	char tail[3];     /* bytes that wait for a third, as base64 wants */
+	size_t tail_n;
 };
 
 /* Whether there is anything to do: cheap. */
 bool file_parts_has(const json_t *request);
 /* p is the caller's memory, zeroed or done; request (an object with `messages`) and base (the pointer to it, "" or "/request") stay until the completion.
- * Exactly one completion comes, at once when there is nothing to do: return FLOW_WAIT after it. flow NULL: to op.on_done. */
+ * Exactly one completion comes, at once when there is nothing to do: return FLOW_WAIT after it. flow NULL: to op.on_done,
+ * which was set before. */
 void file_parts_start(struct file_parts *p, struct api *api, int64_t tenant_id, json_t *request, const char *base, struct flow *flow);
 /* Frees what it holds; it has completed. Safe on a zeroed one, and twice. */
 void file_parts_done(struct file_parts *p);
