@@ -1,13 +1,16 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- A new attempt series for one ended job that did not succeed: back into the queue with a new deadline. The primary key of retry lets only one of
--- several through per outcome. Its batch is open again. $1 bucket $2 id $3 tenant $4 deadline in ms. No row: it is not in a state to be retried, or has just been.
+-- several through per outcome. Its batch is open again, as in batch_retry; where that has a cost cap, only batch_retry may do it, which keeps the cap.
+-- $1 bucket $2 id $3 tenant $4 deadline in ms. No row: it is not in a state to be retried, or has just been.
 with last as (
 	select o.bucket, o.job_id, o.token, o.status from outcome o
 	where o.bucket = $1::int4 and o.job_id = $2::uuid and o.tenant_id = $3::int8
 	order by o.token desc limit 1
 ), won as (
 	insert into retry (bucket, job_id, token)
-	select bucket, job_id, token from last where status in (4, 5, 6)
+	select bucket, job_id, token from last l where status in (4, 5, 6) and not exists (
+		select 1 from job j join batch_file f on f.bucket = j.bucket and f.id = j.batch_id
+		where j.bucket = l.bucket and j.id = l.job_id and f.max_cost_nanousd is not null)
 	on conflict (bucket, job_id, token) do nothing
 	returning bucket, job_id, token
 ), back as (
@@ -26,5 +29,10 @@ with last as (
 	update batch set finished_at = null, cancel_requested_at = null
 	where (bucket, id) in (select j.bucket, j.batch_id from back b join job j on j.bucket = b.bucket and j.id = b.job_id where j.batch_id is not null)
 		and tenant_id = $3::int8
+	returning bucket, id
+), again as (
+	update batch_file f set stage = 2, ending = null, finalizing_at = null, ended_at = null, output_file_id = null, error_file_id = null, keeper = null,
+		keeper_until = null, look_at = now() + interval '1 minute', expires_at = greatest(f.expires_at, now() + $4::int8 * interval '1 millisecond')
+	from reopened r where f.bucket = r.bucket and f.id = r.id and f.stage >= 2
 )
 select lane, priority from back
