@@ -252,10 +252,22 @@ static enum flow_next nap_over(struct flow *f, int rc)
 
 /* --- end, give back: the lease is given up in the database --- */
 
+/* A response that ended before it was done is told as another event. Whatever served it: the result itself says so. */
+static void note_limit(struct job *j)
+{
+	if (j->form != JOB_FORM_RESPONSE || j->end.status != JOB_SUCCEEDED || !j->end.result.p)
+		return;
+	_cleanup_(json_drop) json_t *result = json_parse_lenient(j->end.result, NULL);
+	struct str finish = json_str(json_array_get(json_get(result, "choices"), 0), "finish_reason");
+	if (str_eq_z(finish, "length") || str_eq_z(finish, "content_filter"))
+		j->end.flags |= FLAG_LIMITED;
+}
+
 static enum flow_next end(struct flow *f)
 {
 	struct job *j = job_of(f);
 	execution_settle_cache(j);
+	note_limit(j);
 	j->execution->record = (struct record_op){ .job = j };
 	record_end(&j->execution->record, j, f);
 	return FLOW_WAIT;

@@ -26,8 +26,10 @@ enum park_reason { PARK_SCHEDULED, PARK_RETRY, PARK_RATE_LIMIT, PARK_UNAVAILABLE
 
 #define FLAG_ESTIMATED 1 /* usage is estimated */
 #define FLAG_PARTIAL   2 /* the answer is partial */
-
 #define FLAG_SHARED    4 /* an identical job's answer, which was being made when this one came */
+#define FLAG_LIMITED   8 /* of a response: it ended at the token limit or in a content filter */
+
+enum job_form { JOB_FORM_FILE = 1, JOB_FORM_RESPONSE }; /* as job.form and batch.form, whose 1 is a batch that came as a file */
 
 struct usage {
 	int64_t input, cached_input, cache_write; /* tokens; cached and written are parts of input */

@@ -2,6 +2,9 @@
 /*
  * What a receiver gets. The body is thin: who, how it ended, what it used; the result is fetched by id, so that a webhook stays small and leaks
  * nothing to a wrong address. It is made from rows that do not change any more, so every try carries the same bytes.
+ *
+ * Who works with OpenAI's API gets OpenAI's events: a response tells response.completed and its like, a batch from a file batch.completed and its like, each
+ * in OpenAI's form. The column `event` says job.… of any job; its name is made here, and nowhere else.
  */
 #include "worker/webhook_message.h"
 
@@ -121,9 +124,41 @@ static void batch_data(struct buf *b, const struct db_query *q, int row)
 	buf_add_char(b, '}');
 }
 
+const char *webhook_response_event(struct str event, int flags, struct str error_code)
+{
+	if (str_eq_z(event, "job.canceled"))
+		return "response.cancelled";
+	if (str_eq_z(event, "job.succeeded"))
+		return flags & (FLAG_PARTIAL | FLAG_LIMITED) ? "response.incomplete" : "response.completed";
+	bool cut = str_eq_z(event, "job.failed") &&
+	           (str_eq_z(error_code, err_code_name(ERR_OUTPUT_TRUNCATED)) || str_eq_z(error_code, err_code_name(ERR_CONTENT_FILTER)));
+	return cut ? "response.incomplete" : "response.failed";
+}
+
+int webhook_openai_body(struct buf *b, struct id delivery, struct str type, int64_t created_us, const char *prefix, struct id object)
+{
+	char event[ID_TEXT_MAX], name[ID_TEXT_MAX];
+	id_text(delivery, "evt_", event);
+	id_text(object, prefix, name);
+	buf_printf(b, "{\"id\":\"%s\",\"object\":\"event\",\"created_at\":%lld,\"type\":\"" STR_FMT "\",\"data\":{\"id\":\"%s\"}}", event,
+	           (long long)(created_us / 1000000), STR_ARG(type), name);
+	return buf_failed(b) ? -ERR_TOO_LARGE : 0;
+}
+
+static int openai_body(struct buf *b, const struct db_query *q, int row, bool is_batch)
+{
+	struct str type = db_get_str(q, row, W_EVENT);
+	if (!is_batch)
+		type = str_from(webhook_response_event(type, (int)db_get_int(q, row, W_FLAGS), db_get_str(q, row, W_ERROR_CODE)));
+	return webhook_openai_body(b, db_get_id(q, row, W_ID), type, db_get_time(q, row, W_CREATED), is_batch ? "batch_" : "resp_",
+	                           db_get_id(q, row, is_batch ? W_BATCH : W_JOB));
+}
+
 int webhook_body(struct buf *b, const struct db_query *q, int row)
 {
 	bool is_batch = !db_is_null(q, row, W_BATCH);
+	if (db_get_int(q, row, is_batch ? W_BATCH_FORM : W_FORM) == (is_batch ? JOB_FORM_FILE : JOB_FORM_RESPONSE))
+		return openai_body(b, q, row, is_batch);
 	buf_add_char(b, '{');
 	text(b, "type", q, row, W_EVENT);
 	time_of(b, "timestamp", db_get_time(q, row, W_CREATED));

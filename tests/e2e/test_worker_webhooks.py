@@ -163,3 +163,33 @@ def test_a_late_message_tells_of_its_own_outcome_though_the_job_was_retried(stac
     stack.sql("update webhook_delivery set next_at = now(), state = 0 where event = 'job.failed' returning 1")
     bodies = [json.loads(body) for _, body in receiver.wait(3)]
     assert [(b["type"], b["data"]["status"]) for b in bodies] == [("job.failed", "failed"), ("job.succeeded", "succeeded"), ("job.failed", "failed")]
+
+
+def test_responses_and_their_batches_are_told_in_openais_form(make_stack, receiver):
+    stack = make_stack(start=False)
+    for process in [stack.simulator] + stack.apis:
+        process.start()
+    stack.simulator.http().post("/_control", {"models": {
+        "whole": {}, "cut": {"finish_reason": "length"}, "bad": {"error_class": "bad_request"}}})
+    hook = {"webhook": {"url": receiver.url}}
+    wanted = {}
+    for model, event in (("whole", "completed"), ("cut", "incomplete"), ("bad", "failed"), ("gone", "cancelled")):
+        wanted[stack.submit(route=model, **hook)["id"].replace("job_", "resp_")] = f"response.{event}"
+    stack.sql("update job set form = 2")
+    native = stack.submit(**hook)["id"]
+    gone = next(i for i, event in wanted.items() if event == "response.cancelled").replace("resp_", "job_")
+    stack.http().post(f"/v1/jobs/{gone}/cancel")
+    stack.workers[0].start()
+    told, seen = {}, set()
+    for headers, body in receiver.wait(5):
+        verify(secret_of(stack), headers, body)
+        message = json.loads(body)
+        if message["type"].startswith("job."):
+            assert message["data"]["id"] == native
+            continue
+        assert list(message) == ["id", "object", "created_at", "type", "data"] and list(message["data"]) == ["id"]
+        assert message["id"] == headers["webhook-id"].replace("del_", "evt_") and message["object"] == "event"
+        assert abs(message["created_at"] - int(headers["webhook-timestamp"])) < 60
+        told[message["data"]["id"]] = message["type"]
+        seen.add(message["id"])
+    assert told == wanted and len(seen) == 4

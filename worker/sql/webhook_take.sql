@@ -10,7 +10,8 @@ with due as (
 select d.bucket, d.id, d.token, d.event, d.url, d.tries, d.created_at, d.job_id, d.batch_id, t.webhook_secret,
 	j.batch_id as job_batch, j.metadata, j.user_ref, j.route, o.status, o.finished_at, o.target, o.error_code, o.error_message, o.attempts,
 	o.input_tokens, o.cached_input_tokens, o.output_tokens, o.cost_nanousd, o.level,
-	b.total, b.succeeded, b.failed, b.canceled, b.expired, b.finished_at as batch_finished_at
+	b.total, b.succeeded, b.failed, b.canceled, b.expired, b.finished_at as batch_finished_at,
+	j.form, o.flags, b.form as batch_form
 from due d
 join tenant t on t.id = d.tenant_id
 left join job j on j.bucket = d.bucket and j.id = d.job_id
