@@ -62,6 +62,7 @@ static void test_batch_answer_of_a_success_is_what_a_call_would_have_got(void **
 	} rows[] = {
 		{ FORM_CHAT, CHAT, NULL, "chat.completion", "chatcmpl-" },
 		{ FORM_COMPLETION, CHAT, NULL, "text_completion", "cmpl-" },
+		{ FORM_RESPONSE, CHAT, "{\"instructions\":\"be brief\"}", "response", "resp_" },
 		{ FORM_EMBEDDINGS, VECTOR, NULL, "list", "" },
 		{ FORM_EMBEDDINGS, VECTOR, "{\"encoding_format\":\"base64\"}", "list", "" },
 	};
