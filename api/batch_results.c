@@ -7,7 +7,9 @@
  */
 #include "api/batches.h"
 
+#include "api/faces/face.h"
 #include "api/job_object.h"
+#include "api/message_batches.h"
 #include "api/request.h"
 #include "common/conf.h"
 #include "sql_api.h"
@@ -18,6 +20,7 @@ struct results {
 	struct op room; /* the client takes more */
 	int after;      /* the last line that was sent */
 	bool all;
+	bool messages;  /* in Anthropic's form, of its batches */
 };
 
 enum { EXISTS, PAGE, ROOM };
@@ -39,15 +42,35 @@ static enum flow_next exists_start(struct flow *f)
 	return batches_load(q, q->id);
 }
 
+static enum flow_next messages_exists_start(struct flow *f)
+{
+	struct request *q = request_of(f);
+	struct results *s = arena_new(&q->http->arena, struct results);
+	q->state = s;
+	s->after = -1;
+	s->messages = true;
+	return batches_load(q, q->id);
+}
+
+static bool is_there(const struct db_query *q, bool messages)
+{
+	struct batch_facts facts;
+	if (db_rows(q) == 0)
+		return false;
+	batches_facts(q, 0, &facts);
+	return !messages || facts.form == FORM_MESSAGE;
+}
+
 static enum flow_next exists_done(struct flow *f, int rc)
 {
 	struct request *q = request_of(f);
 	if (rc < 0)
 		return request_fail(q, rc, "the batch could not be read");
-	if (db_rows(&q->query) == 0)
+	const struct results *s = q->state;
+	if (!is_there(&q->query, s->messages))
 		return request_fail(q, ERR_NOT_FOUND, "there is no such batch");
 	q->streaming = true;
-	http_reply_start(q->http, 200, STR("application/x-ndjson"));
+	http_reply_start(q->http, 200, s->messages ? STR("application/x-jsonl") : STR("application/x-ndjson"));
 	return q->http->method == HTTP_HEAD_ ? flow_over(f, 0) : FLOW_NEXT;
 }
 
@@ -87,8 +110,11 @@ static enum flow_next page_done(struct flow *f, int rc)
 	for (int row = 0; row < n; row++) {
 		struct job_facts j;
 		job_facts_read(&q->query, row, &j);
-		job_object_write(&q->out, conf_now(), &j,
-		                 (struct job_object_how){ .with_result = true, .index = j.batch_index });
+		if (s->messages)
+			message_batches_write_line(&q->out, &j);
+		else
+			job_object_write(&q->out, conf_now(), &j,
+			                 (struct job_object_how){ .with_result = true, .index = j.batch_index });
 		buf_add_char(&q->out, '\n');
 		s->after = j.batch_index;
 	}
@@ -116,6 +142,13 @@ static enum flow_next room_done(struct flow *f, int rc)
 
 const struct flow_step batch_results_steps[] = {
 	[EXISTS] = { "exists", exists_start, exists_done },
+	[PAGE] = { "page", page_start, page_done },
+	[ROOM] = { "room", room_start, room_done },
+	{ .name = NULL },
+};
+
+const struct flow_step message_batch_results_steps[] = {
+	[EXISTS] = { "exists", messages_exists_start, exists_done },
 	[PAGE] = { "page", page_start, page_done },
 	[ROOM] = { "room", room_start, room_done },
 	{ .name = NULL },

@@ -16,6 +16,7 @@
 #include "api/auth_key.h"
 #include "api/batch_upload.h"
 #include "api/form.h"
+#include "api/message_batches.h"
 #include "api/request_private.h"
 #include "api/router.h"
 #include "common/conf.h"
@@ -112,7 +113,7 @@ static void on_known(struct request *q, int rc)
 		return;
 	}
 	q->who = q->lookup.who;
-	if (q->route->body == BODY_JOBS || q->route->body == BODY_SUBMIT)
+	if (q->route->body == BODY_JOBS || q->route->body == BODY_SUBMIT || q->route->body == BODY_MESSAGES)
 		request_enter(q, on_through);
 	else
 		on_through(q, 0);
@@ -181,8 +182,14 @@ static bool judge_body(struct request *q)
 		h->body_max = (uint64_t)conf->limits_batch_bytes;
 		return true;
 	}
-	if (!given.p || str_eq(type, STR("application/json")))
+	if (!given.p || str_eq(type, STR("application/json"))) {
+		if (q->route->body != BODY_MESSAGES)
+			return true;
+		h->body_streamed = true;
+		q->stream = &message_batch_stream;
+		h->body_max = (uint64_t)conf->limits_batch_bytes;
 		return true;
+	}
 	http_reply_header(h, "Accept",
 	                  q->route->body == BODY_JOBS ? STR("application/json, application/x-ndjson")
 	                                              : STR("application/json"));

@@ -15,6 +15,7 @@
 #include "api/events.h"
 #include "api/files.h"
 #include "api/jobs.h"
+#include "api/message_batches.h"
 #include "api/meta.h"
 #include "api/models.h"
 #include "api/sync.h"
@@ -43,6 +44,12 @@ const struct route router_routes[] = {
 	{ HTTP_POST, "/v1/completions", KEY_ANY, BODY_SUBMIT, sync_completion_steps, ERRORS_OPENAI },
 	{ HTTP_POST, "/v1/embeddings", KEY_ANY, BODY_SUBMIT, sync_embeddings_steps, ERRORS_OPENAI },
 	{ HTTP_POST, "/v1/messages", KEY_ANY, BODY_SUBMIT, sync_message_steps, ERRORS_ANTHROPIC },
+	{ HTTP_POST, "/v1/messages/batches", KEY_ANY, BODY_MESSAGES, NULL, ERRORS_ANTHROPIC },
+	{ HTTP_GET, "/v1/messages/batches", KEY_ANY, BODY_NONE, message_batches_list_steps, ERRORS_ANTHROPIC },
+	{ HTTP_GET, "/v1/messages/batches/{msgbatch}", KEY_ANY, BODY_NONE, message_batches_get_steps, ERRORS_ANTHROPIC },
+	{ HTTP_DELETE, "/v1/messages/batches/{msgbatch}", KEY_ANY, BODY_NONE, message_batches_delete_steps, ERRORS_ANTHROPIC },
+	{ HTTP_GET, "/v1/messages/batches/{msgbatch}/results", KEY_ANY, BODY_NONE, message_batch_results_steps, ERRORS_ANTHROPIC },
+	{ HTTP_POST, "/v1/messages/batches/{msgbatch}/cancel", KEY_ANY, BODY_NONE, message_batches_cancel_steps, ERRORS_ANTHROPIC },
 	{ HTTP_GET, "/v1/models", KEY_ANY, BODY_NONE, models_list_steps, ERRORS_OPENAI },
 	{ HTTP_GET, "/v1/models/{name}", KEY_ANY, BODY_NONE, models_get_steps, ERRORS_OPENAI },
 	{ HTTP_POST, "/v1/files", KEY_ANY, BODY_MULTIPART, files_create_steps, ERRORS_OPENAI },

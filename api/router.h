@@ -12,7 +12,7 @@ struct request;
 enum route_key { KEY_NONE, KEY_ANY, KEY_ADMIN };
 /* Whose errors it answers with. BOTH: problem+json that has OpenAI's member `error` too, where both faces share a path. */
 enum route_errors { ERRORS_NATIVE, ERRORS_OPENAI, ERRORS_ANTHROPIC, ERRORS_BOTH };
-enum route_body { BODY_NONE, BODY_JSON, BODY_JOBS /* JSON, or NDJSON as a stream */, BODY_SUBMIT /* JSON; the limits at the door apply */, BODY_MULTIPART /* form.h */ };
+enum route_body { BODY_NONE, BODY_JSON, BODY_JOBS /* JSON, or NDJSON as a stream */, BODY_SUBMIT /* JSON; the limits at the door apply */, BODY_MULTIPART /* form.h */, BODY_MESSAGES /* a stream: message_batches.h */ };
 
 struct route {
 	enum http_method method;

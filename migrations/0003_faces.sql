@@ -120,6 +120,7 @@ alter table batch add column reasoning_tokens bigint not null default 0;
 alter table batch add column cost_nanousd bigint not null default 0;
 alter table batch add column cost_unknown int not null default 0;
 alter table batch add column form smallint not null default 0; -- 0 native, 1 OpenAI's: there is a batch_file, 5 Anthropic's
+create index batch_messages on batch (tenant_id, id) where form = 5; -- they have a list of their own
 alter table batch_delta add column input_tokens bigint not null default 0;
 alter table batch_delta add column cached_input_tokens bigint not null default 0;
 alter table batch_delta add column output_tokens bigint not null default 0;
