@@ -20,16 +20,12 @@ with last as (
 	join payload p on p.bucket = w.bucket and p.job_id = w.job_id
 	left join lane_floor f on f.lane = j.lane and f.priority = j.priority
 	returning bucket, job_id, lane, priority
-), counts as (
-	insert into batch_delta (bucket, batch_id, failed, canceled, expired)
-	select j.bucket, j.batch_id, -(l.status = 4)::int, -(l.status = 5)::int, -(l.status = 6)::int
-	from back b join job j on j.bucket = b.bucket and j.id = b.job_id cross join last l
-	where j.batch_id is not null
 ), reopened as (
-	update batch set finished_at = null, cancel_requested_at = null
-	where (bucket, id) in (select j.bucket, j.batch_id from back b join job j on j.bucket = b.bucket and j.id = b.job_id where j.batch_id is not null)
-		and tenant_id = $3::int8
-	returning bucket, id
+	update batch b set finished_at = null, cancel_requested_at = null, failed = b.failed - (l.status = 4)::int, canceled = b.canceled - (l.status = 5)::int,
+		expired = b.expired - (l.status = 6)::int
+	from back k join job j on j.bucket = k.bucket and j.id = k.job_id cross join last l
+	where b.bucket = j.bucket and b.id = j.batch_id and b.tenant_id = $3::int8
+	returning b.bucket, b.id
 ), again as (
 	update batch_file f set stage = 2, ending = null, finalizing_at = null, ended_at = null, output_file_id = null, error_file_id = null, keeper = null,
 		keeper_until = null, look_at = now() + interval '1 minute', expires_at = greatest(f.expires_at, now() + $4::int8 * interval '1 millisecond')
