@@ -19,6 +19,7 @@
 
 #include "api/api_private.h"
 #include "api/auth.h"
+#include "api/batch_keeper.h"
 #include "api/door.h"
 #include "api/fair_sync.h"
 #include "api/followers.h"
@@ -46,7 +47,7 @@ static bool may_take_long(const struct db_stmt *stmt)
 {
 	static const struct db_stmt *const lists[] = { &sql_api_job_list, &sql_api_job_list_up, &sql_api_batch_list, &sql_api_batch_list_up,
 		                                       &sql_api_file_list, &sql_api_file_list_up, &sql_api_batch_results, &sql_api_batch_output_page,
-		                                       &sql_api_batch_cancel_some, &sql_api_batch_retry,
+		                                       &sql_api_batch_file_spent, &sql_api_batch_cancel_some, &sql_api_batch_retry,
 		                                       &sql_api_cache_stats, &sql_api_cache_entries, &sql_api_cache_clear, &sql_api_door_depth, &sql_api_admin_wake };
 	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
 		if (stmt == lists[i])
@@ -57,7 +58,7 @@ static bool may_take_long(const struct db_stmt *stmt)
 /* Half a megabyte at a time: what follows on the same connection waits for it, and each connection keeps buffers of that size. */
 static bool has_bytes(const struct db_stmt *stmt)
 {
-	static const struct db_stmt *const bytes[] = { &sql_api_blob_chunk_add, &sql_api_blob_read };
+	static const struct db_stmt *const bytes[] = { &sql_api_blob_chunk_add, &sql_api_blob_read, &sql_api_batch_file_load };
 	for (size_t i = 0; i < ARRAY_LEN(bytes); i++)
 		if (stmt == bytes[i])
 			return true;
@@ -212,6 +213,7 @@ static void on_stop_signal(void *arg, int signum)
 	timer_start(&api->grace_timer, grace_ms);
 	timer_start(&api->held_timer, grace_ms - MIN(grace_ms / 5, (uint64_t)HELD_MS));
 	waiters_drain(api->waiters);
+	batch_keeper_drain(api->batch_keeper);
 	followers_drain(api->followers);
 	http_server_drain(api->server, on_drained, api);
 }
@@ -288,10 +290,12 @@ static void open_parts(struct api *api)
 	api->waiters = waiters_new(api);
 	api->followers = followers_new(api);
 	api->intake = intake_new(api);
+	api->batch_keeper = batch_keeper_new(api);
 }
 
 static void close_parts(struct api *api)
 {
+	batch_keeper_free(api->batch_keeper);
 	intake_free(api->intake);
 	followers_free(api->followers);
 	waiters_free(api->waiters);

@@ -12,6 +12,7 @@
 #include "common/netguard.h"
 
 struct auth;
+struct batch_keeper;
 struct door;
 struct intake;
 struct lane_ids;
@@ -30,6 +31,7 @@ struct api {
 	struct http_server *server;
 	struct id id; /* of this process and boot */
 	struct auth *auth;
+	struct batch_keeper *batch_keeper;
 	struct door *door;
 	struct intake *intake;
 	struct lane_ids *lane_ids;

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "api/api.h"
+#include "api/batch_order.h"
 #include "api/fair_sync.h"
 #include "api/hints.h"
 #include "api/lane_ids.h"
@@ -216,6 +217,32 @@ static void begin(struct batch_draft *d)
 	buf_done(&errors);
 }
 
+static void begin_file(struct batch_draft *d)
+{
+	struct db_args *a = &add_query(d, &sql_api_batch_file_accept)->args;
+	const struct batch_order *o = d->order;
+	db_arg_i32(a, id_bucket(d->id));
+	db_arg_id(a, d->id);
+	db_arg_i64(a, d->tenant_id);
+	db_arg_i16(a, (int16_t)o->form);
+	db_arg_i16(a, (int16_t)o->priority);
+	db_arg_text(a, o->endpoint);
+	db_arg_id(a, o->file);
+	db_arg_i64(a, o->window_ms);
+	db_arg_text(a, o->completion_window);
+	db_arg_text_or_null(a, o->metadata);
+	db_arg_text_or_null(a, d->key_prefix);
+	if (o->output_expires_s)
+		db_arg_i32(a, o->output_expires_s);
+	else
+		db_arg_null(a);
+	db_arg_bool(a, o->dry_run);
+	if (o->max_cost_nanousd >= 0)
+		db_arg_i64(a, o->max_cost_nanousd);
+	else
+		db_arg_null(a);
+}
+
 static void note_pair(struct batch_draft *d, int lane, int priority)
 {
 	for (size_t i = 0; i < d->npairs; i++)
@@ -283,7 +310,10 @@ static enum flow_next build_start(struct flow *f)
 	struct batch_draft *d = draft_of(f);
 	if (d->nqueries == 0)
 		begin(d);
-	build_chunk(d);
+	if (d->order)
+		begin_file(d);
+	else
+		build_chunk(d);
 	if (list_is_empty(&d->lines))
 		return FLOW_NEXT;
 	nap_start(&d->nap, &d->api->loop, f, 0);
@@ -377,7 +407,7 @@ static void on_commit_end(struct flow *f, int result)
 
 void batch_draft_commit(struct batch_draft *d, struct flow *flow)
 {
-	assert(d->total > 0 && d->nqueries == 0);
+	assert((d->total > 0 || d->order) && d->nqueries == 0);
 	op_start(&d->op, flow, "the batch's transaction", NULL);
 	flow_start(&d->flow, "batch_commit", commit_steps, on_commit_end);
 }

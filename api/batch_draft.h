@@ -15,6 +15,7 @@
 #include "common/nap.h"
 
 struct api;
+struct batch_order;
 
 #define DRAFT_PAIRS 64 /* lanes and priorities that are told to the workers */
 
@@ -28,6 +29,7 @@ struct batch_draft {
 	struct str key; /* p NULL: none; borrowed */
 	uint8_t fingerprint[SHA256_LEN];
 	struct str webhook_url; /* p NULL: none; borrowed */
+	const struct batch_order *order; /* its lines stand in a file (batch_order.h): there are none here; NULL; borrowed */
 	int form;               /* enum face_form of all its jobs; 0: native */
 	int first_answer;       /* HTTP status that a repeat of the key gets; preset to 202 */
 	struct list lines;      /* the good ones */

@@ -4,6 +4,8 @@
  * reported and do not stop the good ones; a body without a good one is refused. Nothing is written until the body is
  * whole, so a client that vanishes leaves nothing.
  *
+ * A body that names a file (batch_order.h) has no jobs yet: the batch is written, and batch_keeper.c does the rest.
+ *
  * The fingerprint of a stream is a chain over its lines, so that it does not depend on the pieces in which the body
  * came.
  */
@@ -12,10 +14,13 @@
 #include <string.h>
 
 #include "api/batch_draft.h"
+#include "api/batch_keeper.h"
+#include "api/batch_order.h"
 #include "api/batches.h"
 #include "api/request_private.h"
 #include "common/clock.h"
 #include "common/conf.h"
+#include "sql_api.h"
 
 #define SCRATCH_MAX ((size_t)256 << 20)
 
@@ -27,6 +32,7 @@ struct upload {
 	bool is_cut;     /* the line is over its limit; what follows of it is dropped */
 	bool is_over;    /* the arrival was answered */
 	uint8_t chain[SHA256_LEN];
+	struct batch_order order; /* when draft.order is set */
 };
 
 static void release(struct request *q)
@@ -211,9 +217,6 @@ static int read_members(struct request *q, struct upload *u, json_t *v, json_t *
 			if (submission_read_webhook(a, &q->api->guard, pointer, value, &u->draft.webhook_url, &q->err) <
 			    0)
 				return -(int)q->err.code;
-		} else if (str_eq(s, STR("input_file_id"))) {
-			return err_set_at(&q->err, ERR_UNSUPPORTED, pointer,
-			                  "this release takes no files: send jobs, or NDJSON");
 		} else {
 			return err_set_at(&q->err, ERR_UNKNOWN_FIELD, pointer, "there is no such field");
 		}
@@ -225,6 +228,20 @@ static int read_members(struct request *q, struct upload *u, json_t *v, json_t *
 	return 0;
 }
 
+enum { READ, ORDER_FILE, ROOM, WRITE, VIEW };
+
+static enum flow_next read_order(struct request *q, struct upload *u, json_t *body)
+{
+	const struct submission_rules rules = { conf_now(), &q->api->guard, clock_wall_us() };
+	if (batch_order_read(&q->http->arena, &rules, body, &u->order, &q->err) < 0)
+		return request_refuse(q);
+	u->draft.order = &u->order;
+	u->draft.webhook_url = u->order.webhook_url;
+	u->draft.form = 1;
+	u->draft.first_answer = 200;
+	return FLOW_NEXT;
+}
+
 static enum flow_next read_start(struct flow *f)
 {
 	struct request *q = request_of(f);
@@ -234,6 +251,8 @@ static enum flow_next read_start(struct flow *f)
 	request_fingerprint(q, q->http->body, u->draft.fingerprint);
 	_cleanup_(json_drop) json_t *v = json_parse(q->http->body, &q->err);
 	json_t *jobs = NULL, *job;
+	if (v && batch_order_is(v))
+		return read_order(q, u, v);
 	if (!v || read_members(q, u, v, &jobs) < 0)
 		return request_refuse(q);
 	size_t i;
@@ -244,10 +263,41 @@ static enum flow_next read_start(struct flow *f)
 			return request_refuse(q);
 		}
 	}
-	return FLOW_NEXT;
+	return flow_jump(f, ROOM);
 }
 
-/* --- both --- */
+/* --- a file --- */
+
+static enum flow_next file_start(struct flow *f)
+{
+	struct request *q = request_of(f);
+	const struct batch_order *o = &((struct upload *)q->state)->order;
+	request_query_init(q, &sql_api_batch_file_input);
+	db_arg_i32(&q->query.args, id_bucket(o->file));
+	db_arg_id(&q->query.args, o->file);
+	db_arg_i64(&q->query.args, q->who.tenant_id);
+	return request_query(q);
+}
+
+static enum flow_next file_done(struct flow *f, int rc)
+{
+	struct request *q = request_of(f);
+	char id[ID_TEXT_MAX];
+	if (rc < 0)
+		return request_fail(q, rc, "the input file could not be looked for");
+	if (db_rows(&q->query) == 0) {
+		struct str text = id_text(((struct upload *)q->state)->order.file, "file-", id);
+		err_set_at(&q->err, ERR_NOT_FOUND, "/input_file_id", "No such File object: " STR_FMT, STR_ARG(text));
+		return request_refuse(q);
+	}
+	if (!str_eq(db_get_str(&q->query, 0, 0), STR("batch"))) {
+		err_set_at(&q->err, ERR_INVALID, "/input_file_id", "the file has not the purpose batch");
+		return request_refuse(q);
+	}
+	return flow_jump(f, WRITE);
+}
+
+/* --- all --- */
 
 /* As the server's own problem, and the bad lines. */
 static enum flow_next refuse_all(struct request *q, const struct batch_draft *d)
@@ -289,7 +339,7 @@ static enum flow_next write_start(struct flow *f)
 {
 	struct request *q = request_of(f);
 	struct upload *u = q->state;
-	if (u->draft.total == 0)
+	if (u->draft.total == 0 && !u->draft.order)
 		return refuse_all(q, &u->draft);
 	batch_draft_commit(&u->draft, f);
 	return FLOW_WAIT;
@@ -324,9 +374,11 @@ static enum flow_next view_done(struct flow *f, int rc)
 {
 	struct request *q = request_of(f);
 	const struct batch_draft *d = &((struct upload *)q->state)->draft;
+	if (d->order)
+		batch_keeper_hint(q->api->batch_keeper); /* not before it was read: the first answer says that it is validating */
 	if (rc < 0)
 		return request_fail(q, rc, "the batch was written, but could not be read");
-	return batches_answer(q, d->replayed ? d->first_status : 202);
+	return batches_answer(q, d->replayed ? d->first_status : d->first_answer);
 }
 
 static const struct flow_step steps[] = {
@@ -338,10 +390,11 @@ static const struct flow_step steps[] = {
 };
 
 const struct flow_step batches_submit_steps[] = {
-	{ "read", read_start, NULL },
-	{ "room", room_start, room_done },
-	{ "write", write_start, write_done },
-	{ "view", view_start, view_done },
+	[READ] = { "read", read_start, NULL },
+	[ORDER_FILE] = { "file", file_start, file_done },
+	[ROOM] = { "room", room_start, room_done },
+	[WRITE] = { "write", write_start, write_done },
+	[VIEW] = { "view", view_start, view_done },
 	{ .name = NULL },
 };
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One batch: read, list, cancel, retry. Counts are those of the batch's row plus what outcomes added since it was
- * folded; what runs is counted from the leases; the rest waits. Cancel marks the batch first, so that a worker's sweep
+ * One batch: read, list, cancel, retry. Cancel marks the batch first, so that a worker's sweep
  * finishes what this request cannot, then ends what waits, some thousand jobs per statement, until nothing is left.
  * Retry goes through the batch by line number, in pieces, and can be repeated at any point.
  */
@@ -9,8 +8,8 @@
 
 #include <string.h>
 
+#include "api/batch_object.h"
 #include "api/hints.h"
-#include "api/job_object.h"
 #include "api/page.h"
 #include "api/request.h"
 #include "api/waiters.h"
@@ -20,31 +19,6 @@
 
 #define CANCEL_ROWS 5000
 #define RETRY_ROWS  2000
-
-/* The columns of batch_get.sql. */
-enum {
-	COL_ID,
-	COL_TOTAL,
-	COL_ERRORS,
-	COL_ERROR_COUNT,
-	COL_CREATED,
-	COL_FINISHED,
-	COL_CANCEL,
-	COL_WEBHOOK,
-	COL_SUCCEEDED,
-	COL_FAILED,
-	COL_CANCELED,
-	COL_EXPIRED,
-	COL_NOW,
-	COL_RUNNING,
-	COL_FORM,
-	COL_INPUT,
-	COL_CACHED,
-	COL_OUTPUT,
-	COL_REASONING,
-	COL_COST,
-	COL_COST_UNKNOWN,
-};
 
 struct batch_state {
 	struct waiter waiter;
@@ -62,107 +36,25 @@ static struct batch_state *state_of(struct request *q)
 	return q->state;
 }
 
-static int ended(const struct db_query *q, int row)
-{
-	int n = 0;
-	for (int col = COL_SUCCEEDED; col <= COL_EXPIRED; col++)
-		n += (int)db_get_int(q, row, col);
-	return n;
-}
-
-static const char *status_name(const struct db_query *q, int row)
-{
-	bool is_canceled = !db_is_null(q, row, COL_CANCEL), is_over = !db_is_null(q, row, COL_FINISHED);
-	if (is_over)
-		return is_canceled ? "canceled" : "completed";
-	return is_canceled ? "canceling" : "running";
-}
-
-static void write_counts(struct buf *b, const struct db_query *q, int row)
-{
-	int total = (int)db_get_int(q, row, COL_TOTAL), over = ended(q, row),
-	    running = (int)db_get_int(q, row, COL_RUNNING);
-	buf_printf(
-	    b,
-	    ",\"counts\":{\"queued\":%d,\"running\":%d,\"succeeded\":%d,\"failed\":%d,\"canceled\":%d,\"expired\":%d}",
-	    MAX(0, total - over - running), running, (int)db_get_int(q, row, COL_SUCCEEDED),
-	    (int)db_get_int(q, row, COL_FAILED), (int)db_get_int(q, row, COL_CANCELED),
-	    (int)db_get_int(q, row, COL_EXPIRED));
-}
-
-static void write_progress(struct buf *b, const struct db_query *q, int row)
-{
-	int total = (int)db_get_int(q, row, COL_TOTAL), over = ended(q, row);
-	bool is_over = !db_is_null(q, row, COL_FINISHED);
-	int64_t until_us = is_over ? db_get_time(q, row, COL_FINISHED) : db_get_time(q, row, COL_NOW);
-	int64_t took_ms = MAX((int64_t)1, (until_us - db_get_time(q, row, COL_CREATED)) / 1000);
-	int64_t per_mille = total ? (int64_t)over * 1000 / total : 1000, rate_milli = (int64_t)over * 1000000 / took_ms;
-	buf_printf(b, ",\"progress\":{\"percent\":%lld.%lld,\"rate_per_s\":%lld.%03lld,\"estimated_finish_at\":",
-	           (long long)(per_mille / 10), (long long)(per_mille % 10), (long long)(rate_milli / 1000),
-	           (long long)(rate_milli % 1000));
-	int64_t finish_us =
-	    !is_over && rate_milli > 0 ? until_us + (int64_t)(total - over) * 1000000000 / rate_milli : 0;
-	job_object_time(b, finish_us);
-	buf_add_char(b, '}');
-}
-
-/* Of the jobs that have ended. Where the price of a call is not known, the rest of its job's calls counts all the same. */
-static void write_usage(struct buf *b, const struct db_query *q, int row)
-{
-	buf_printf(b, ",\"usage\":{\"input_tokens\":%lld,\"cached_input_tokens\":%lld,\"output_tokens\":%lld,\"reasoning_tokens\":%lld},\"cost\":{\"usd\":",
-	           (long long)db_get_int(q, row, COL_INPUT), (long long)db_get_int(q, row, COL_CACHED), (long long)db_get_int(q, row, COL_OUTPUT),
-	           (long long)db_get_int(q, row, COL_REASONING));
-	job_object_usd(b, db_get_int(q, row, COL_COST));
-	buf_printf(b, ",\"unknown_jobs\":%d}", (int)db_get_int(q, row, COL_COST_UNKNOWN));
-}
-
-static void write_batch(struct buf *b, const struct db_query *q, int row)
-{
-	buf_add_z(b, "{\"id\":");
-	job_object_id(b, db_get_id(q, row, COL_ID), "batch_");
-	buf_printf(b, ",\"object\":\"batch\",\"status\":\"%s\",\"total\":%d", status_name(q, row),
-	           (int)db_get_int(q, row, COL_TOTAL));
-	write_counts(b, q, row);
-	buf_add_z(b, ",\"created_at\":");
-	job_object_time(b, db_get_time(q, row, COL_CREATED));
-	buf_add_z(b, ",\"finished_at\":");
-	job_object_time(b, db_get_time(q, row, COL_FINISHED));
-	buf_add_z(b, ",\"cancel_requested_at\":");
-	job_object_time(b, db_get_time(q, row, COL_CANCEL));
-	write_progress(b, q, row);
-	write_usage(b, q, row);
-	buf_add_z(b, ",\"webhook\":");
-	if (db_is_null(q, row, COL_WEBHOOK)) {
-		buf_add_z(b, "null");
-	} else {
-		buf_add_z(b, "{\"url\":");
-		buf_add_json_str(b, db_get_str(q, row, COL_WEBHOOK));
-		buf_add_char(b, '}');
-	}
-	buf_add_z(b, ",\"errors\":");
-	buf_add_str(b, db_is_null(q, row, COL_ERRORS) ? STR("[]") : db_get_str(q, row, COL_ERRORS));
-	buf_printf(b, ",\"error_count\":%d}", (int)db_get_int(q, row, COL_ERROR_COUNT));
-}
-
 void batches_facts(const struct db_query *q, int row, struct batch_facts *ret)
 {
 	*ret = (struct batch_facts){
-		.id = db_get_id(q, row, COL_ID),
-		.form = (int)db_get_int(q, row, COL_FORM),
-		.total = (int)db_get_int(q, row, COL_TOTAL),
-		.succeeded = (int)db_get_int(q, row, COL_SUCCEEDED),
-		.failed = (int)db_get_int(q, row, COL_FAILED),
-		.canceled = (int)db_get_int(q, row, COL_CANCELED),
-		.expired = (int)db_get_int(q, row, COL_EXPIRED),
-		.created_us = db_get_time(q, row, COL_CREATED),
-		.finished_us = db_get_time(q, row, COL_FINISHED),
-		.cancel_us = db_get_time(q, row, COL_CANCEL),
-		.input_tokens = db_get_int(q, row, COL_INPUT),
-		.cached_input_tokens = db_get_int(q, row, COL_CACHED),
-		.output_tokens = db_get_int(q, row, COL_OUTPUT),
-		.reasoning_tokens = db_get_int(q, row, COL_REASONING),
-		.cost_nanousd = db_get_int(q, row, COL_COST),
-		.cost_unknown = (int)db_get_int(q, row, COL_COST_UNKNOWN),
+		.id = db_get_id(q, row, BATCH_COL_ID),
+		.form = (int)db_get_int(q, row, BATCH_COL_FORM),
+		.total = (int)db_get_int(q, row, BATCH_COL_TOTAL),
+		.succeeded = (int)db_get_int(q, row, BATCH_COL_SUCCEEDED),
+		.failed = (int)db_get_int(q, row, BATCH_COL_FAILED),
+		.canceled = (int)db_get_int(q, row, BATCH_COL_CANCELED),
+		.expired = (int)db_get_int(q, row, BATCH_COL_EXPIRED),
+		.created_us = db_get_time(q, row, BATCH_COL_CREATED),
+		.finished_us = db_get_time(q, row, BATCH_COL_FINISHED),
+		.cancel_us = db_get_time(q, row, BATCH_COL_CANCEL),
+		.input_tokens = db_get_int(q, row, BATCH_COL_INPUT),
+		.cached_input_tokens = db_get_int(q, row, BATCH_COL_CACHED),
+		.output_tokens = db_get_int(q, row, BATCH_COL_OUTPUT),
+		.reasoning_tokens = db_get_int(q, row, BATCH_COL_REASONING),
+		.cost_nanousd = db_get_int(q, row, BATCH_COL_COST),
+		.cost_unknown = (int)db_get_int(q, row, BATCH_COL_COST_UNKNOWN),
 	};
 }
 
@@ -180,15 +72,13 @@ enum flow_next batches_answer(struct request *q, int status)
 	const struct db_query *query = &q->query;
 	if (db_rows(query) == 0)
 		return request_fail(q, ERR_NOT_FOUND, "there is no such batch");
-	struct str etag = arena_printf(&q->http->arena, "W/\"%d-%d-%d-%s\"", ended(query, 0),
-	                               (int)db_get_int(query, 0, COL_SUCCEEDED), (int)db_get_int(query, 0, COL_RUNNING),
-	                               status_name(query, 0));
-	if (db_is_null(query, 0, COL_FINISHED))
+	struct str etag = batch_object_etag(&q->http->arena, query, 0);
+	if (!batch_object_is_over(query, 0))
 		http_reply_header(q->http, "Retry-After", STR("1"));
 	bool cached = request_is_cached(q, etag);
 	if (cached && q->http->method != HTTP_POST)
 		return request_answer(q, 304);
-	write_batch(&q->out, query, 0);
+	batch_object_write(&q->out, query, 0);
 	return request_answer(q, status ? status : 200);
 }
 
@@ -216,7 +106,7 @@ static enum flow_next get_loaded(struct flow *f, int rc)
 	if (rc < 0)
 		return request_fail(q, rc, "the batch could not be read");
 	bool hold =
-	    db_rows(&q->query) > 0 && db_is_null(&q->query, 0, COL_FINISHED) && state_of(q)->wait_ms > 0 && !q->gone;
+	    db_rows(&q->query) > 0 && !batch_object_is_over(&q->query, 0) && state_of(q)->wait_ms > 0 && !q->gone;
 	return hold ? FLOW_NEXT : batches_answer(q, 200);
 }
 
@@ -271,7 +161,7 @@ static enum flow_next list_done(struct flow *f, int rc)
 	struct request *q = request_of(f);
 	if (rc < 0)
 		return request_fail(q, rc, "the list could not be read");
-	page_write(&q->out, &q->query, state_of(q)->page.limit, "batch_", write_batch);
+	page_write(&q->out, &q->query, state_of(q)->page.limit, "batch_", batch_object_write);
 	return request_answer(q, 200);
 }
 

@@ -14,7 +14,7 @@ with keyed as (
 	returning i.object_id
 )
 insert into batch (bucket, id, tenant_id, total, errors, error_count, webhook_url, form, finished_at)
-select $1::int4, $2::uuid, $3::int8, $4::int4, $5::text, $6::int4, $7::text, $12::int2, case when $4::int4 = 0 then now() end
+select $1::int4, $2::uuid, $3::int8, $4::int4, $5::text, $6::int4, $7::text, $12::int2, case when $4::int4 = 0 and $12::int2 <> 1 then now() end
 where $8::text is null or exists (select 1 from keyed)
 on conflict (bucket, id) do nothing
 returning id, created_at

@@ -7,8 +7,11 @@ select b.id, b.total, b.errors, b.error_count, b.created_at, b.finished_at, b.ca
 		where l.bucket = b.bucket and l.tenant_id = b.tenant_id and j.batch_id = b.id)::int4 as running, b.form,
 	(b.input_tokens + d.input_tokens)::int8 as input_tokens, (b.cached_input_tokens + d.cached_input_tokens)::int8 as cached_input_tokens,
 	(b.output_tokens + d.output_tokens)::int8 as output_tokens, (b.reasoning_tokens + d.reasoning_tokens)::int8 as reasoning_tokens,
-	(b.cost_nanousd + d.cost_nanousd)::int8 as cost_nanousd, (b.cost_unknown + d.cost_unknown)::int4 as cost_unknown
-from batch b cross join lateral (
+	(b.cost_nanousd + d.cost_nanousd)::int8 as cost_nanousd, (b.cost_unknown + d.cost_unknown)::int4 as cost_unknown,
+	f.stage, f.endpoint, f.input_file_id, f.completion_window, f.metadata, f.model, f.priority, f.dry_run, f.max_cost_nanousd, f.estimate_nanousd,
+	f.estimate_input_tokens, f.capped, f.loaded, f.in_progress_at, f.finalizing_at, f.ended_at, f.ending, f.expires_at, f.output_file_id, f.error_file_id
+from batch b left join batch_file f on f.bucket = b.bucket and f.id = b.id
+cross join lateral (
 	select coalesce(sum(succeeded), 0) as succeeded, coalesce(sum(failed), 0) as failed, coalesce(sum(canceled), 0) as canceled,
 		coalesce(sum(expired), 0) as expired, coalesce(sum(input_tokens), 0) as input_tokens, coalesce(sum(cached_input_tokens), 0) as cached_input_tokens,
 		coalesce(sum(output_tokens), 0) as output_tokens, coalesce(sum(reasoning_tokens), 0) as reasoning_tokens,
