@@ -54,7 +54,7 @@ def test_native_body(door):
     jobs = [json.loads(line("a")), {"route": "default"}, json.loads(line("b"))]
     batch = door.http().post("/v1/batches", {"jobs": jobs}).json
     assert batch["total"] == 2 and batch["errors"][0]["line"] == 2 and batch["errors"][0]["param"] == "/jobs/1/request"
-    for body, status in (({"jobs": jobs, "x": 1}, 400), ({"jobs": 1}, 400), ({}, 400), ({"input_file_id": "file_1"}, 422)):
+    for body, status in (({"jobs": jobs, "x": 1}, 400), ({"jobs": 1}, 400), ({}, 400), ({"input_file_id": "file_1"}, 404)):
         assert door.http().post("/v1/batches", body).status == status, body
 
 

@@ -6,17 +6,25 @@ from collections import Counter
 
 import pytest
 
-from batchfile import chat_line, create, start, upload, wait_for_batch
+from batchfile import chat_line, start, wait_for_batch
 from stack import wait_until
 
 LINES = 1700
 
 
-def two_apis(make_stack, fault, workers=0, **kw):
-    """The first one has the fault; the batch is made by it, so that it is the first to keep it."""
-    stack = make_stack(apis=2, workers=workers, simulator=True, start=False, **kw)
+def first_of_two(make_stack, fault, workers=0):
+    """A stack with one of its two apis, which has the fault; so it is the one that keeps the batch."""
+    stack = make_stack(apis=2, workers=workers, simulator=True, start=False)
     stack.apis[0].env = {**stack.apis[0].env, "MILLRACE_FAULTS": fault}
-    return stack.start()
+    for process in [stack.simulator, stack.apis[0], *stack.workers]:
+        process.start()
+    return stack
+
+
+def it_dies_and_the_other_starts(stack):
+    assert stack.apis[0].wait(30) == 137, "the point was not passed"
+    stack.apis[0].env = stack.apis[1].env
+    stack.apis[1].start()
 
 
 def every_line_once(stack, n):
@@ -35,12 +43,9 @@ def every_line_once(stack, n):
     "batch.after_load=exit@4",             # all are
 ])
 def test_another_api_goes_on_where_one_was_killed(make_stack, fault):
-    stack = two_apis(make_stack, fault)
-    filler = "x" * 600
-    file_id = upload(stack, [chat_line(f"r{i}", filler) for i in range(LINES)], api=1)
-    batch = create(stack, file_id, api=0).json
-    assert stack.apis[0].wait(30) == 137, "the point was not passed"
-    stack.apis[0].env = stack.apis[1].env
+    stack = first_of_two(make_stack, fault)
+    batch = start(stack, [chat_line(f"r{i}", "x" * 600) for i in range(LINES)])
+    it_dies_and_the_other_starts(stack)
     wait_until(lambda: stack.sql("select stage, loaded from batch_file") == [(2, LINES)], 40, "all lines being jobs")
     every_line_once(stack, LINES)
     stack.apis[0].start()
@@ -57,10 +62,9 @@ def test_an_answer_of_the_database_that_is_lost_does_no_harm(make_stack, fault):
 
 
 def test_a_batch_runs_to_its_end_while_apis_die(make_stack):
-    stack = two_apis(make_stack, "batch.after_load=exit@1", workers=1)
-    batch = create(stack, upload(stack, [chat_line(f"r{i}", f"say {i}") for i in range(1200)], api=1), api=0).json
-    assert stack.apis[0].wait(30) == 137
-    stack.apis[0].env = stack.apis[1].env
+    stack = first_of_two(make_stack, "batch.after_load=exit@1", workers=1)
+    batch = start(stack, [chat_line(f"r{i}", f"say {i}") for i in range(1200)])
+    it_dies_and_the_other_starts(stack)
     done = wait_for_batch(stack, batch["id"], "completed", limit=90, api=1)
     stack.apis[0].start()
     assert done["request_counts"] == {"total": 1200, "completed": 1200, "failed": 0}
