@@ -186,4 +186,4 @@ $(OUT)/.flags: FORCE
 	$(Q)mkdir -p $(@D)
 	$(Q)echo '$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS)' > $@
 
--include $(LIB_OBJS:.o=.d) $(OUT)/cli/main.d $(TEST_PROGS:=.d) $(TEST_LIB_OBJS:.o=.d) $(BENCH_PROGS:=.d)
+-include $(LIB_OBJS:.o=.d) $(OUT)/cli/main.d $(TEST_PROGS:=.d) $(TEST_LIB_OBJS:.o=.d) $(BENCH_PROGS:$(OUT)/bench/%=$(OUT)/tests/bench/%.d)

@@ -26,6 +26,7 @@
 #define ANSWER_MS      10
 #define WISH_CLAIMS    8 /* claims are made more often than slices are fetched */
 #define WISH_EARLY     2 /* with less than for so many claims, more is fetched */
+#define FIRST_CALLS    8 /* are claimed before it is known what one takes */
 #define STRANGER_MS    50
 #define PROMISE_MAX_MS 3600000
 #define QUEUE_LOOK     1024
@@ -91,7 +92,8 @@ static void spend_all(struct limiter *l, struct limit_ticket *t, uint64_t now_ms
 		struct limit *k = need->limit;
 		need->slice_ms = now_ms;
 		k->spent += need->amount;
-		k->typical += ((double)need->amount - k->typical) / 16;
+		k->typical += ((double)need->amount - k->typical) / (k->has_typical ? 16 : 1);
+		k->has_typical = true;
 		if (k->kind == LIMIT_CALLS) {
 			k->in_use++;
 			k->peak = MAX(k->peak, k->in_use);
@@ -471,6 +473,8 @@ int limiter_room(struct limiter *l, const struct conf_target *target, int wanted
 		int64_t each = kind == LIMIT_REQUESTS || kind == LIMIT_CALLS ? 1 : MAX((int64_t)(k->typical + 1), (int64_t)1);
 		each = MIN(each, k->cap);
 		int64_t calls = MAX(limit_left(k, now) - limit_queued(k, QUEUE_LOOK), (int64_t)0) / each;
+		if (each > 1 && !k->has_typical)
+			calls = MIN(calls, (int64_t)FIRST_CALLS);
 		if (kind == LIMIT_CALLS)
 			k->longest_ms = MAX(k->longest_ms, attempt_total_ms(target));
 		if (calls < WISH_EARLY * wanted)

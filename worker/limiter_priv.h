@@ -49,7 +49,8 @@ struct limit {
 	int64_t spent;           /* since rate_ms */
 	uint64_t rate_ms;
 	double per_ms;           /* spent, about */
-	double typical;          /* amount of one call */
+	double typical;          /* amount of one call, when has_typical */
+	bool has_typical;        /* a call was let through */
 
 	int64_t wish;            /* that limiter_room was asked for */
 	uint64_t wish_until_ms;
