@@ -22,6 +22,7 @@
 #include "api/batch_keeper.h"
 #include "api/door.h"
 #include "api/fair_sync.h"
+#include "api/file_sweep.h"
 #include "api/followers.h"
 #include "api/intake.h"
 #include "api/lane_ids.h"
@@ -48,6 +49,8 @@ static bool may_take_long(const struct db_stmt *stmt)
 	static const struct db_stmt *const lists[] = { &sql_api_job_list, &sql_api_job_list_up, &sql_api_batch_list, &sql_api_batch_list_up,
 		                                       &sql_api_file_list, &sql_api_file_list_up, &sql_api_batch_results, &sql_api_batch_output_page,
 		                                       &sql_api_batch_file_spent, &sql_api_batch_cancel_some, &sql_api_batch_retry,
+		                                       &sql_api_file_sweep_expired, &sql_api_file_sweep_uploads, &sql_api_file_sweep_abandoned,
+		                                       &sql_api_file_sweep_chunks,
 		                                       &sql_api_cache_stats, &sql_api_cache_entries, &sql_api_cache_clear, &sql_api_door_depth, &sql_api_admin_wake };
 	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
 		if (stmt == lists[i])
@@ -167,6 +170,7 @@ static void stop(struct api *api)
 	intake_stop(api->intake);
 	hints_stop(api->hints);
 	fair_sync_stop(api->fair_sync);
+	file_sweep_stop(api->file_sweep);
 	if (api->listener)
 		db_listener_free(api->listener);
 	api->listener = NULL;
@@ -286,6 +290,7 @@ static void open_parts(struct api *api)
 	assert(api->fairness);
 	fairness_init(api->fairness);
 	api->fair_sync = fair_sync_new(api, api->fairness);
+	api->file_sweep = file_sweep_new(api);
 	api->hints = hints_new(api);
 	api->waiters = waiters_new(api);
 	api->followers = followers_new(api);
@@ -301,6 +306,7 @@ static void close_parts(struct api *api)
 	waiters_free(api->waiters);
 	hints_free(api->hints);
 	fair_sync_free(api->fair_sync);
+	file_sweep_free(api->file_sweep);
 	fairness_done(api->fairness);
 	free(api->fairness);
 	lane_ids_free(api->lane_ids);

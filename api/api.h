@@ -18,6 +18,7 @@ struct intake;
 struct lane_ids;
 struct fairness;
 struct fair_sync;
+struct file_sweep;
 struct followers;
 struct hints;
 struct waiters;
@@ -37,6 +38,7 @@ struct api {
 	struct lane_ids *lane_ids;
 	struct fairness *fairness; /* owned */
 	struct fair_sync *fair_sync;
+	struct file_sweep *file_sweep;
 	struct followers *followers;
 	struct hints *hints;
 	struct waiters *waiters;

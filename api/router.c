@@ -17,6 +17,7 @@
 #include "api/jobs.h"
 #include "api/message_batches.h"
 #include "api/meta.h"
+#include "api/uploads.h"
 #include "api/models.h"
 #include "api/sync.h"
 #include "api/openapi.h"
@@ -57,6 +58,10 @@ const struct route router_routes[] = {
 	{ HTTP_GET, "/v1/files/{file}", KEY_ANY, BODY_NONE, files_get_steps, ERRORS_OPENAI },
 	{ HTTP_DELETE, "/v1/files/{file}", KEY_ANY, BODY_NONE, files_delete_steps, ERRORS_OPENAI },
 	{ HTTP_GET, "/v1/files/{file}/content", KEY_ANY, BODY_NONE, file_content_steps, ERRORS_OPENAI },
+	{ HTTP_POST, "/v1/uploads", KEY_ANY, BODY_JSON, uploads_create_steps, ERRORS_OPENAI },
+	{ HTTP_POST, "/v1/uploads/{upload}/parts", KEY_ANY, BODY_MULTIPART, uploads_part_steps, ERRORS_OPENAI },
+	{ HTTP_POST, "/v1/uploads/{upload}/complete", KEY_ANY, BODY_JSON, uploads_complete_steps, ERRORS_OPENAI },
+	{ HTTP_POST, "/v1/uploads/{upload}/cancel", KEY_ANY, BODY_NONE, uploads_cancel_steps, ERRORS_OPENAI },
 	{ HTTP_GET, "/admin/v1/targets", KEY_ADMIN, BODY_NONE, admin_targets_list_steps, ERRORS_NATIVE },
 	{ HTTP_GET, "/admin/v1/targets/{name}", KEY_ADMIN, BODY_NONE, admin_targets_get_steps, ERRORS_NATIVE },
 	{ HTTP_POST, "/admin/v1/targets/{name}/pause", KEY_ADMIN, BODY_JSON, admin_targets_pause_steps, ERRORS_NATIVE },

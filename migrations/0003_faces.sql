@@ -60,7 +60,7 @@ create table upload (
 	primary key (bucket, id)
 ) with (fillfactor = 80);
 create index upload_tenant on upload (tenant_id, id);
-create index upload_expires on upload (status, expires_at);
+create index upload_expires on upload (expires_at);
 
 create table upload_part (
 	bucket     int not null,
