@@ -40,7 +40,7 @@ struct job_facts {
 	bool cancel_requested;
 };
 
-/* From a row of job_get.sql, job_list*.sql or batch_results.sql, which have the same columns. Borrowed from the result.
+/* From a row of job_get.sql, ended_answers.sql, job_list*.sql or batch_results.sql, which have the same columns. Borrowed from the result.
  */
 void job_facts_read(const struct db_query *q, int row, struct job_facts *ret);
 bool job_status_is_over(enum job_object_status status);

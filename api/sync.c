@@ -25,7 +25,7 @@
 /* The wait is the job's: it ends by its own deadline. */
 #define WAIT_MS (INT64_C(1000) * 3600 * 24 * 3650)
 
-enum { READ, JUDGE, LANE, WRITE, WAIT, VIEW, STREAM, CANCEL };
+enum { READ, JUDGE, LANE, WRITE, VIEW, WAIT, STREAM, CANCEL };
 
 static struct sync *sync_of(struct flow *f)
 {
@@ -152,28 +152,10 @@ static enum flow_next write_done(struct flow *f, int rc)
 	forget_request(s);
 	if (q->gone)
 		return give_up(q);
-	/* A new job is known; one that is there already must be looked at before it is streamed. */
-	if (s->asked.background || (s->asked.stream && !q->submit->intake.is_new))
-		return flow_jump(f, VIEW);
-	return s->asked.stream ? flow_jump(f, STREAM) : FLOW_NEXT;
-}
-
-/* --- wait --- */
-
-static enum flow_next wait_start(struct flow *f)
-{
-	struct request *q = request_of(f);
-	struct sync *s = q->state;
-	if (q->gone)
-		return give_up(q);
-	s->waiter.patient = true;
-	waiter_start(q->api->waiters, &s->waiter, f, q->id, q->who.tenant_id, /* is_batch= */ false, WAIT_MS);
-	return FLOW_WAIT;
-}
-
-static enum flow_next wait_done(struct flow *f, int rc)
-{
-	return rc < 0 ? give_up(request_of(f)) : FLOW_NEXT;
+	/* A new job is known; one that is there already may have ended, or be gone. */
+	if (s->asked.background || !q->submit->intake.is_new)
+		return FLOW_NEXT;
+	return flow_jump(f, s->asked.stream ? STREAM : WAIT);
 }
 
 /* --- answer --- */
@@ -231,6 +213,14 @@ static enum flow_next answer_failure(struct request *q)
 	return request_refuse(q);
 }
 
+static enum flow_next answer(struct request *q)
+{
+	const struct sync *s = q->state;
+	return q->view->facts.status == STATUS_SUCCEEDED ? sync_answer(q, s->face, s->asked.echo) : answer_failure(q);
+}
+
+/* --- a job that is there already --- */
+
 static enum flow_next view_start(struct flow *f)
 {
 	struct request *q = request_of(f);
@@ -242,18 +232,36 @@ static enum flow_next view_done(struct flow *f, int rc)
 {
 	struct request *q = request_of(f);
 	struct sync *s = sync_of(f);
-	if (rc == -(int)ERR_NOT_FOUND)
-		return request_fail(q, rc, "the job of this key is gone");
 	if (rc < 0)
-		return err_is_retryable(rc) && !s->asked.background && !s->asked.stream ? flow_jump(f, WAIT) : request_fail(q, rc, "the job could not be read");
-	const struct job_facts *j = &q->view->facts;
+		return request_fail(q, rc, rc == -(int)ERR_NOT_FOUND ? "the job of this key is gone" : "the job could not be read");
 	if (s->asked.stream)
-		return FLOW_NEXT;
+		return flow_jump(f, STREAM);
 	if (s->asked.background)
 		return sync_answer(q, s->face, s->asked.echo);
-	if (!job_status_is_over(j->status))
-		return flow_jump(f, WAIT); /* it was retried */
-	return j->status == STATUS_SUCCEEDED ? sync_answer(q, s->face, s->asked.echo) : answer_failure(q);
+	return job_status_is_over(q->view->facts.status) ? answer(q) : FLOW_NEXT;
+}
+
+/* --- wait --- */
+
+static enum flow_next wait_start(struct flow *f)
+{
+	struct request *q = request_of(f);
+	struct sync *s = q->state;
+	if (q->gone)
+		return give_up(q);
+	s->waiter.patient = s->waiter.wants_facts = true;
+	waiter_start(q->api->waiters, &s->waiter, f, q->id, q->who.tenant_id, /* is_batch= */ false, WAIT_MS);
+	return FLOW_WAIT;
+}
+
+/* The job's end came with the wait. It is answered before this returns: the facts do not stay. */
+static enum flow_next wait_done(struct flow *f, int rc)
+{
+	struct request *q = request_of(f);
+	if (rc < 0)
+		return give_up(q);
+	q->view->facts = *sync_of(f)->waiter.facts;
+	return answer(q);
 }
 
 /* --- stream --- */
@@ -377,8 +385,8 @@ static enum flow_next read_message(struct flow *f)
 		[JUDGE] = { "judge", judge_start, NULL },          \
 		[LANE] = { "lane", submit_lane_start, submit_lane_done }, \
 		[WRITE] = { "write", submit_write_start, write_done }, \
-		[WAIT] = { "wait", wait_start, wait_done },        \
 		[VIEW] = { "view", view_start, view_done },        \
+		[WAIT] = { "wait", wait_start, wait_done },        \
 		[STREAM] = { "stream", stream_start, stream_done }, \
 		[CANCEL] = { "cancel", cancel_start, cancel_done }, \
 		{ .name = NULL },                                  \

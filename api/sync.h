@@ -6,7 +6,8 @@
  *   read      the face's read, attribution (attribution.h), the native fields of `millrace`; refusals name the field
  *   gather    files that parts name by file_id, and the previous response, become part of the request
  *   lane, write   as for POST /v1/jobs (submit.h)
- *   wait, view  or   stream   (sync_stream.c)
+ *   view      a job that is there already, by its key
+ *   wait or stream   (sync_stream.c)
  *
  * Headers of every answer: x-millrace-job-id; and when it has ended x-millrace-level, -target, -cost-usd, -attempts.
  */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * All waits of the process in two lists, jobs and batches, each with one query that is never in flight twice. The
- * interval starts at 50 ms, grows while nothing ends and falls back when something did; a notice runs the query after 2
- * ms, so that a burst of notices is one query.
+ * All waits of the process in three lists, jobs, jobs whose answer is wanted at once, and batches, each with one query that is never in flight twice. The
+ * interval starts at 50 ms, grows while nothing ends and falls back when something did; a notice runs the query at once, but never within 2
+ * ms after the last, so that a burst of notices is one query.
  *
  * A query that fails is asked again at the next tick; the waits' own timers end them in any case. More than CHUNK waits
  * are asked for in turn, from the front of the list, which rotates.
@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "api/api.h"
+#include "api/job_object.h"
 #include "common/hash.h"
 #include "sql_api.h"
 
@@ -19,6 +20,8 @@
 #define TICK_MAX_MS 250
 #define HINT_MS     2
 #define CHUNK       2000
+
+enum { JOBS, ANSWERS, BATCHES, KINDS };
 
 struct wait_kind {
 	struct waiters *all;
@@ -30,15 +33,28 @@ struct wait_kind {
 
 struct waiters {
 	struct api *api;
-	struct wait_kind jobs, batches;
+	struct wait_kind kinds[KINDS];
 	struct timer timer;
-	uint64_t tick_ms;
+	uint64_t tick_ms, asked_ms; /* the interval; when the last query began */
 	bool draining, stopped;
 };
 
+static struct wait_kind *kind_of(const struct waiter *w)
+{
+	return &w->all->kinds[w->is_batch ? BATCHES : w->wants_facts ? ANSWERS : JOBS];
+}
+
+static bool nobody_waits(const struct waiters *w)
+{
+	for (int i = 0; i < KINDS; i++)
+		if (!list_is_empty(&w->kinds[i].waiting))
+			return false;
+	return true;
+}
+
 static void waiter_end(struct waiter *w, int rc)
 {
-	struct wait_kind *kind = w->is_batch ? &w->all->batches : &w->all->jobs;
+	struct wait_kind *kind = kind_of(w);
 	list_remove(&kind->waiting, &w->link);
 	timer_stop(&w->timer);
 	op_done(&w->op, rc);
@@ -56,44 +72,58 @@ static void on_cancel(struct op *op)
 
 static void arm(struct waiters *w)
 {
-	if (!w->stopped && !timer_is_armed(&w->timer) && (w->jobs.waiting.n > 0 || w->batches.waiting.n > 0))
+	if (!w->stopped && !timer_is_armed(&w->timer) && !nobody_waits(w))
 		timer_start(&w->timer, w->tick_ms);
+}
+
+/* Those that have ended, moved to done: completion may start other waits. */
+static void take_ended(struct wait_kind *kind, int n, struct list *done)
+{
+	struct hash ended;
+	hash_init(&ended);
+	for (int i = 0; i < n; i++) {
+		struct id id = db_get_id(&kind->query, i, 0);
+		hash_set(&ended, (struct str){ (const char *)id.b, sizeof(id.b) }, (void *)(uintptr_t)(i + 1));
+	}
+	LIST_EACH_SAFE(&kind->waiting, k, next) {
+		struct waiter *one = container_of(k, struct waiter, link);
+		void *row = n > 0 ? hash_get(&ended, (struct str){ (const char *)one->id.b, sizeof(one->id.b) }) : NULL;
+		if (!row)
+			continue;
+		list_remove(&kind->waiting, k);
+		list_push(done, k);
+		timer_stop(&one->timer);
+		one->op.cancel = NULL;
+		one->row = (int)(uintptr_t)row - 1;
+	}
+	hash_done(&ended);
+}
+
+static void tell_ended(struct wait_kind *kind, struct waiter *w)
+{
+	struct job_facts facts;
+	if (w->wants_facts) {
+		job_facts_read(&kind->query, w->row, &facts);
+		w->facts = &facts;
+	}
+	op_done(&w->op, 0);
 }
 
 static void on_answer(struct op *op, int rc)
 {
 	struct wait_kind *kind = container_of(op, struct wait_kind, query.op);
 	struct waiters *w = kind->all;
-	struct hash ended;
-	hash_init(&ended);
-	struct id ids[1];
-	int n = rc == 0 ? db_rows(&kind->query) : 0;
-	for (int i = 0; i < n; i++) {
-		ids[0] = db_get_id(&kind->query, i, 0);
-		hash_set(&ended, (struct str){ (const char *)ids[0].b, sizeof(ids[0].b) }, w);
-	}
-	db_query_done(&kind->query);
-	w->tick_ms = n > 0 ? TICK_MIN_MS : MIN(w->tick_ms * 2, (uint64_t)TICK_MAX_MS);
-
-	/* Completion may start other waits: collect first. */
 	struct list done;
+	int n = rc == 0 ? db_rows(&kind->query) : 0;
+	bool again = kind->asked_again;
 	list_init(&done);
 	if (n > 0)
-		LIST_EACH_SAFE(&kind->waiting, k, next)
-		{
-			struct waiter *one = container_of(k, struct waiter, link);
-			if (!hash_get(&ended, (struct str){ (const char *)one->id.b, sizeof(one->id.b) }))
-				continue;
-			list_remove(&kind->waiting, k);
-			list_push(&done, k);
-			timer_stop(&one->timer);
-			one->op.cancel = NULL;
-		}
-	hash_done(&ended);
-	bool again = kind->asked_again;
+		take_ended(kind, n, &done);
+	w->tick_ms = n > 0 ? TICK_MIN_MS : MIN(w->tick_ms * 2, (uint64_t)TICK_MAX_MS);
 	kind->asked_again = false;
 	for (struct link *k; (k = list_pop(&done));)
-		op_done(&container_of(k, struct waiter, link)->op, 0);
+		tell_ended(kind, container_of(k, struct waiter, link));
+	db_query_done(&kind->query); /* what was told lies in its result */
 	arm(w);
 	if (again)
 		waiters_hint(w);
@@ -131,8 +161,9 @@ static void ask(struct wait_kind *kind)
 static void on_tick(struct timer *t)
 {
 	struct waiters *w = container_of(t, struct waiters, timer);
-	ask(&w->jobs);
-	ask(&w->batches);
+	w->asked_ms = loop_now_ms(&w->api->loop);
+	for (int i = 0; i < KINDS; i++)
+		ask(&w->kinds[i]);
 	arm(w);
 }
 
@@ -149,8 +180,9 @@ struct waiters *waiters_new(struct api *api)
 	assert(w);
 	w->api = api;
 	w->tick_ms = TICK_MIN_MS;
-	kind_init(&w->jobs, w, &sql_api_ended_jobs);
-	kind_init(&w->batches, w, &sql_api_ended_batches);
+	kind_init(&w->kinds[JOBS], w, &sql_api_ended_jobs);
+	kind_init(&w->kinds[ANSWERS], w, &sql_api_ended_answers);
+	kind_init(&w->kinds[BATCHES], w, &sql_api_ended_batches);
 	timer_init(&w->timer, &api->loop, on_tick);
 	return w;
 }
@@ -159,8 +191,9 @@ void waiters_free(struct waiters *w)
 {
 	if (!w)
 		return;
-	assert(list_is_empty(&w->jobs.waiting) && list_is_empty(&w->batches.waiting));
-	assert(!w->jobs.query.op.active && !w->batches.query.op.active);
+	assert(nobody_waits(w));
+	for (int i = 0; i < KINDS; i++)
+		assert(!w->kinds[i].query.op.active);
 	timer_stop(&w->timer);
 	free(w);
 }
@@ -175,7 +208,7 @@ void waiter_start(struct waiters *all, struct waiter *w, struct flow *flow, stru
 	w->is_batch = is_batch;
 	timer_init(&w->timer, &all->api->loop, on_time_over);
 	op_start(&w->op, flow, is_batch ? "the end of a batch" : "the end of a job", on_cancel);
-	list_push(is_batch ? &all->batches.waiting : &all->jobs.waiting, &w->link);
+	list_push(&kind_of(w)->waiting, &w->link);
 	timer_start(&w->timer, all->stopped || (all->draining && !w->patient) ? 0 : (uint64_t)ms);
 	all->tick_ms = TICK_MIN_MS;
 	arm(all);
@@ -183,20 +216,20 @@ void waiter_start(struct waiters *all, struct waiter *w, struct flow *flow, stru
 
 void waiters_hint(struct waiters *w)
 {
-	if (w->stopped || (list_is_empty(&w->jobs.waiting) && list_is_empty(&w->batches.waiting)))
+	if (w->stopped || nobody_waits(w))
 		return;
-	w->jobs.asked_again = w->jobs.query.op.active;
-	w->batches.asked_again = w->batches.query.op.active;
+	for (int i = 0; i < KINDS; i++)
+		w->kinds[i].asked_again = w->kinds[i].query.op.active;
 	/* The first of many sets the time: notices that never pause may not put it off. */
-	if (!timer_is_armed(&w->timer) || w->timer.due_ms > loop_now_ms(&w->api->loop) + HINT_MS)
-		timer_start(&w->timer, HINT_MS);
+	uint64_t now = loop_now_ms(&w->api->loop), due = MAX(now, w->asked_ms + HINT_MS);
+	if (!timer_is_armed(&w->timer) || w->timer.due_ms > due)
+		timer_start(&w->timer, due - now);
 }
 
 static void end_all(struct waiters *w, bool patient_too)
 {
-	struct list *lists[] = { &w->jobs.waiting, &w->batches.waiting };
-	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
-		LIST_EACH(lists[i], k) {
+	for (int i = 0; i < KINDS; i++)
+		LIST_EACH(&w->kinds[i].waiting, k) {
 			struct waiter *one = container_of(k, struct waiter, link);
 			if (patient_too || !one->patient)
 				timer_start(&one->timer, 0);

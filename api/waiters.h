@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Requests that wait for a job or a batch to end: one query for all of them, run at once when a notice says that
+ * Requests that wait for a job or a batch to end: one query for all of a kind, run at once when a notice says that
  * outcomes were written, else at 50 to 250 ms. A waiter embeds in its owner and completes as an op: 0 it has ended,
  * -ERR_TIMEOUT the time is over, -ERR_CANCELED (also when the process shuts down).
  */
@@ -12,6 +12,7 @@
 #include "common/loop.h"
 
 struct api;
+struct job_facts;
 struct waiters;
 
 struct waiter {
@@ -22,6 +23,9 @@ struct waiter {
 	struct id id;
 	int64_t tenant_id;
 	bool is_batch;
+	const struct job_facts *facts; /* of a job, where they are wanted, at the completion with 0: gone when that returns */
+	int row;          /* private: of the answer */
+	bool wants_facts; /* set before the start: the job's end is read with the wait */
 	bool patient; /* set before the start: goes on while the process drains, until waiters_stop */
 };
 

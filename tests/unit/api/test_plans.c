@@ -136,6 +136,7 @@ static void test_plans_of_reading_read_by_key(void **state)
 	(void)state;
 	assert_no_seq_scan(&sql_api_job_get, NULL);
 	assert_no_seq_scan(&sql_api_ended_jobs, NULL);
+	assert_no_seq_scan(&sql_api_ended_answers, NULL);
 	assert_no_seq_scan(&sql_api_events, NULL);
 	assert_no_seq_scan(&sql_api_follow, NULL);
 	assert_no_seq_scan(&sql_api_chunks_after, NULL);
