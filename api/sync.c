@@ -25,7 +25,7 @@
 /* The wait is the job's: it ends by its own deadline. */
 #define WAIT_MS (INT64_C(1000) * 3600 * 24 * 3650)
 
-enum { READ, JUDGE, LANE, WRITE, VIEW, WAIT, STREAM, CANCEL };
+enum { READ, FILES, JUDGE, LANE, WRITE, VIEW, WAIT, STREAM, CANCEL };
 
 static struct sync *sync_of(struct flow *f)
 {
@@ -48,6 +48,7 @@ static void release(struct request *q)
 	struct sync *s = q->state;
 	face_request_done(&s->asked);
 	json_decref(s->body);
+	file_parts_done(&s->files);
 	sync_stream_done(&s->stream);
 	job_view_done(q->view);
 	job_cancel_done(&s->cancel);
@@ -56,9 +57,11 @@ static void release(struct request *q)
 static void on_gone(struct request *q)
 {
 	struct sync *s = q->state;
-	op_cancel(&s->waiter.op);
+	/* Either may end the request. */
 	if (s->stream.op.active)
 		sync_stream_gone(&s->stream);
+	else
+		op_cancel(&s->waiter.op);
 }
 
 static void on_room(struct request *q)
@@ -96,7 +99,7 @@ static enum flow_next give_up(struct request *q)
 	return outlives_client(q) ? end_told(q) : flow_jump(&q->flow, CANCEL);
 }
 
-/* --- read, judge --- */
+/* --- read, gather, judge --- */
 
 static enum flow_next read_by(struct flow *f, const struct face *face)
 {
@@ -116,6 +119,32 @@ static enum flow_next read_by(struct flow *f, const struct face *face)
 	if (s->asked.stream && followers_are_full(q->api->followers))
 		return request_fail(q, ERR_OVERLOADED, "this process has as many streams as it may (events.followers)");
 	return FLOW_NEXT;
+}
+
+static enum flow_next files_start(struct flow *f)
+{
+	struct request *q = request_of(f);
+	struct sync *s = q->state;
+	if (!file_parts_has(s->asked.request))
+		return FLOW_NEXT;
+	file_parts_start(&s->files, q->api, q->who.tenant_id, s->asked.request, "", f);
+	return FLOW_WAIT;
+}
+
+static enum flow_next files_done(struct flow *f, int rc)
+{
+	struct request *q = request_of(f);
+	const struct sync *s = q->state;
+	if (rc >= 0)
+		return FLOW_NEXT;
+	q->err = s->files.err;
+	if (q->err.code == ERR_OK)
+		return request_fail(q, rc, "a file could not be read");
+	if (s->face->pointer) {
+		struct str at = arena_str(&q->http->arena, str_from(s->files.err.param));
+		err_set_at(&q->err, q->err.code, s->face->pointer(&q->http->arena, at.p), "%s", s->files.err.text);
+	}
+	return request_refuse(q);
 }
 
 static enum flow_next judge_start(struct flow *f)
@@ -382,6 +411,7 @@ static enum flow_next read_message(struct flow *f)
 #define STEPS(read_start)                                          \
 	{                                                          \
 		[READ] = { "read", read_start, NULL },             \
+		[FILES] = { "files", files_start, files_done },    \
 		[JUDGE] = { "judge", judge_start, NULL },          \
 		[LANE] = { "lane", submit_lane_start, submit_lane_done }, \
 		[WRITE] = { "write", submit_write_start, write_done }, \

@@ -3,6 +3,7 @@
 #ifndef MR_API_SYNC_PRIVATE_H
 #define MR_API_SYNC_PRIVATE_H
 
+#include "api/file_parts.h"
 #include "api/job_cancel.h"
 #include "api/job_object.h"
 #include "api/submit.h"
@@ -15,6 +16,7 @@ struct sync {
 	const struct face *face;
 	struct face_request asked;
 	json_t *body; /* owned; the request's own, until the job is written */
+	struct file_parts files;
 	struct waiter waiter;
 	struct sync_stream stream;
 	struct job_cancel cancel;

@@ -3,10 +3,14 @@
 
 import json
 import socket
+import threading
 import time
 from urllib.parse import urlsplit
 
-from faults import script
+import pytest
+
+from faults import calls, in_flight, script
+from stack import wait_until
 
 MESSAGES = [{"role": "user", "content": "hello"}]
 
@@ -18,10 +22,6 @@ def chat(stack, text="hello", headers=None, api=0, path="/v1/chat/completions", 
 
 def job_of(stack, answer):
     return stack.get(answer.headers["x-millrace-job-id"])
-
-
-def calls(stack):
-    return stack.simulator.http().get("/_control/calls").json["calls"]
 
 
 def jobs(stack):
@@ -80,3 +80,250 @@ def test_tools_are_called(stack):
     answer = chat(stack, "weather in city: Bonn", tools=tools)
     choice = answer.json["choices"][0]
     assert choice["finish_reason"] == "tool_calls" and choice["message"]["tool_calls"][0]["function"]["name"] == "weather"
+
+
+@pytest.mark.parametrize("model, status", [("sim", 200), ("small", 400)])
+def test_several_choices_where_the_target_has_them(make_stack, model, status):
+    stack = make_stack(config={"targets": {"small": {"provider": "anthropic", "model": "small", "base_url": "http://127.0.0.1:9", "api_key": "x"}}})
+    script(stack, model="sim-extract", raw_body=json.dumps({
+        "id": "x", "object": "chat.completion", "model": "sim-extract", "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
+        "choices": [{"index": i, "message": {"role": "assistant", "content": f"answer {i}"}, "finish_reason": "stop"} for i in range(2)]}))
+    answer = chat(stack, model=model, n=2)
+    assert answer.status == status, answer
+    if status == 200:
+        assert [c["message"]["content"] for c in answer.json["choices"]] == ["answer 0", "answer 1"]
+    else:
+        assert answer.json["error"]["param"] == "n" and answer.json["error"]["code"] == "unsupported_value"
+
+
+def test_a_file_by_its_id_is_part_of_the_request(stack):
+    boundary = "x" * 20
+    form = "".join(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{extra}\r\n\r\n{value}\r\n' for name, extra, value in (
+        ("purpose", "", "user_data"), ("file", '; filename="a.txt"', "The invoice number is 4711."))) + f"--{boundary}--\r\n"
+    file = stack.http().post("/v1/files", form.encode(), headers={"Content-Type": f"multipart/form-data; boundary={boundary}"}).json
+    parts = [{"type": "text", "text": "Which number?"}, {"type": "file", "file": {"file_id": file["id"]}}]
+    answer = chat(stack, messages=[{"role": "user", "content": parts}])
+    assert answer.status == 200, answer
+    assert [f["bytes"] for c in calls(stack) for f in c["files"]] == [27]
+    parts[1]["file"]["file_id"] = "file-" + "0" * 32
+    answer = chat(stack, messages=[{"role": "user", "content": parts}])
+    assert answer.status == 404 and answer.json["error"]["param"] == "messages[0].content[1].file.file_id", answer
+
+
+# --- refusals ---
+
+@pytest.mark.parametrize("fields, status, code, param", [
+    ({"model": None}, 400, "missing_field", "model"),
+    ({"model": "no-such"}, 404, "model_not_found", "model"),
+    ({"messages": None}, 400, "missing_field", "messages"),
+    ({"messages": [{"role": "king", "content": "x"}]}, 400, "out_of_range", "messages[0].role"),
+    ({"temperature": 3}, 400, "out_of_range", "temperature"),
+    ({"stream": "yes"}, 400, "wrong_type", "stream"),
+    ({"stream_options": {"include_usage": True}}, 400, "invalid_request", "stream_options"),
+    ({"stream": True, "n": 2}, 400, "unsupported_value", "n"),
+    ({"stream": True, "logprobs": True}, 400, "unsupported_value", "logprobs"),
+    ({"functions": [{"name": "f"}]}, 400, "unsupported_value", "functions"),
+    ({"millrace": {"priority": 11}}, 400, "out_of_range", "millrace.priority"),
+    ({"millrace": {"route": "x"}}, 400, "unknown_field", "millrace.route"),
+    ({"millrace": {"nothing": 1}}, 400, "unknown_field", "millrace.nothing"),
+    ({"millrace": 1}, 400, "wrong_type", "millrace"),
+    ({"metadata": 1}, 400, "wrong_type", "metadata"),
+])
+def test_a_mistake_is_refused_by_the_name_that_the_client_gave_it(door, fields, status, code, param):
+    body = {"model": "default", "messages": MESSAGES, **fields}
+    answer = door.http().post("/v1/chat/completions", {k: v for k, v in body.items() if v is not None})
+    error = answer.json["error"]
+    assert (answer.status, error["code"], error["param"]) == (status, code, param), answer
+    assert error["type"] == "invalid_request_error" and error["message"] and answer.headers["x-should-retry"] == "false"
+    assert answer.headers["x-millrace-job-id"] is None
+
+
+def test_what_no_sdk_sends_is_refused_too(door):
+    http = door.http()
+    assert http.post("/v1/chat/completions", b"{", headers={"Content-Type": "application/json"}).json["error"]["code"] == "invalid_json"
+    assert http.post("/v1/chat/completions", b"[]", headers={"Content-Type": "application/json"}).json["error"]["code"] == "wrong_type"
+    assert http.get("/v1/chat/completions").status == 405
+    answer = http.post("/v1/chat/completions", {"model": "default", "messages": MESSAGES}, key="mr_wrong")
+    assert answer.status == 401 and answer.json["error"]["code"] == "invalid_api_key"
+
+
+@pytest.fixture
+def door(make_stack):
+    return make_stack(workers=0, config={"models": None})
+
+
+# --- failures ---
+
+@pytest.mark.parametrize("rule, status, code, again", [
+    ({"error_class": "context_window"}, 400, "context_length_exceeded", "false"),
+    ({"error_class": "content_filter"}, 400, "content_filter", "false"),
+    ({"error_class": "server_error"}, 502, "transient", "true"),
+    ({"error_class": "overloaded"}, 503, "provider_overloaded", "true"),
+])
+def test_a_job_that_fails_answers_with_its_class(stack, rule, status, code, again):
+    script(stack, model="sim-extract", **rule)
+    answer = chat(stack, millrace={"max_attempts": 1})
+    assert (answer.status, answer.json["error"]["code"]) == (status, code), answer
+    assert answer.headers["x-should-retry"] == again and answer.headers["x-millrace-attempts"] == "1"
+    assert job_of(stack, answer)["status"] == "failed"
+
+
+def test_a_keyed_failure_is_not_worth_a_repeat(stack):
+    script(stack, model="sim-extract", error_class="server_error")
+    answers = [chat(stack, headers={"Idempotency-Key": "k"}, millrace={"max_attempts": 1}) for _ in range(2)]
+    assert [a.status for a in answers] == [502, 502] and [a.headers["x-should-retry"] for a in answers] == ["false", "false"]
+    assert answers[1].headers["Idempotent-Replayed"] == "true" and len(calls(stack)) == 1
+
+
+def test_a_job_that_was_canceled_by_another_says_so(stack):
+    script(stack, model="sim-extract", hang=True)
+    result = []
+    thread = threading.Thread(target=lambda: result.append(chat(stack)))
+    thread.start()
+    job = wait_until(lambda: [r[0] for r in stack.sql("select job_id::text from lease")], 10, "the job running")[0]
+    assert stack.http().post(f"/v1/jobs/job_{job.replace('-', '')}/cancel").status in (200, 202)
+    thread.join(20)
+    assert result[0].status == 409 and result[0].json["error"]["code"] == "canceled" and result[0].headers["x-should-retry"] == "false"
+
+
+# --- clients that leave, and come back ---
+
+def test_a_client_that_leaves_frees_the_upstream_call(stack):
+    script(stack, model="sim-extract", hang=True)
+    s = open_socket(stack, {"model": "default", "messages": MESSAGES})
+    wait_until(lambda: in_flight(stack) == 1, 10, "the upstream call")
+    s.close()
+    wait_until(lambda: in_flight(stack) == 0, 10, "the upstream call being freed")
+    wait_until(lambda: stack.sql("select status from outcome") == [(5,)], 10, "the job being canceled")
+    assert [c["canceled"] for c in calls(stack)] == [True]
+
+
+def test_a_client_that_leaves_while_its_job_waits_never_pays(make_stack):
+    stack = make_stack(workers=0)
+    s = open_socket(stack, {"model": "default", "messages": MESSAGES})
+    wait_until(lambda: stack.sql("select 1 from ready"), 10, "the job waiting")
+    s.close()
+    wait_until(lambda: stack.sql("select status from outcome") == [(5,)], 10, "the job being canceled")
+    assert stack.sql("select 1 from ready") == []
+
+
+def test_a_keyed_request_is_answered_after_a_dropped_connection(stack):
+    script(stack, model="sim-extract", answer="late", latency_ms=1500)
+    body = {"model": "default", "messages": MESSAGES}
+    s = open_socket(stack, body, "Idempotency-Key: once\r\n")
+    wait_until(lambda: in_flight(stack) == 1, 10, "the upstream call")
+    s.close()
+    first = stack.http().post("/v1/chat/completions", body, headers={"Idempotency-Key": "once"})  # while it runs
+    second = stack.http().post("/v1/chat/completions", body, headers={"Idempotency-Key": "once"})
+    for answer in (first, second):
+        assert answer.status == 200 and answer.json["choices"][0]["message"]["content"] == "late"
+        assert answer.headers["Idempotent-Replayed"] == "true"
+    assert first.json == second.json and jobs(stack) == 1 and len(calls(stack)) == 1
+
+
+def test_a_key_is_for_one_request(stack):
+    assert chat(stack, "one", headers={"Idempotency-Key": "k"}).status == 200
+    answer = chat(stack, "two", headers={"Idempotency-Key": "k"})
+    assert answer.status == 422 and answer.json["error"]["code"] == "idempotency_key_reused"
+
+
+# --- processes that go ---
+
+def held(stack, n=1, headers=None, **fields):
+    """So many requests in threads; returns (threads, answers)."""
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(chat(stack, headers=headers, **fields))) for _ in range(n)]
+    for t in threads:
+        t.start()
+    return threads, answers
+
+
+def join(threads):
+    for t in threads:
+        t.join(60)
+    assert not any(t.is_alive() for t in threads)
+
+
+def test_a_draining_process_answers_what_ends_in_time(stack):
+    script(stack, model="sim-extract", answer="in time", latency_ms=1500)
+    threads, answers = held(stack, 3)
+    wait_until(lambda: in_flight(stack) == 3, 10, "the upstream calls")
+    stack.apis[0].term()
+    join(threads)
+    assert [a.status for a in answers] == [200] * 3 and {a.json["choices"][0]["message"]["content"] for a in answers} == {"in time"}
+
+
+@pytest.mark.parametrize("headers, status", [(None, "canceled"), ({"Idempotency-Key": "k"}, "succeeded")])
+def test_what_a_draining_process_cannot_answer_is_sent_away(make_stack, headers, status):
+    stack = make_stack(apis=2, config={"server": {"grace": "2s"}})
+    script(stack, model="sim-extract", answer="late", latency_ms=4000)
+    threads, answers = held(stack, headers=headers)
+    wait_until(lambda: in_flight(stack) == 1, 10, "the upstream call")
+    stack.apis[0].term()
+    join(threads)
+    assert answers[0].status == 503 and answers[0].json["error"]["code"] == "draining"
+    assert answers[0].headers["Retry-After"] and answers[0].headers["x-should-retry"] == "true"
+    job = answers[0].headers["x-millrace-job-id"]
+    stack.wait_for(job, status, api=1)
+    if headers:  # the repeat finds it, at another process
+        assert chat(stack, api=1, headers=headers).headers["x-millrace-job-id"] == job
+    assert len(calls(stack)) == 1
+
+
+def test_a_worker_that_is_killed_delays_the_answer_only(stack):
+    script(stack, model="sim-extract", answer="after all", latency_ms=1000)
+    threads, answers = held(stack)
+    wait_until(lambda: in_flight(stack) == 1, 10, "the upstream call")
+    stack.workers[0].kill()
+    stack.workers[0].start()
+    join(threads)
+    assert answers[0].status == 200 and answers[0].json["choices"][0]["message"]["content"] == "after all"
+
+
+# --- many, and limits ---
+
+def test_64_parallel_chats_each_have_their_own_answer(stack):
+    script(stack, model="sim-extract", echo=True, latency_ms=200)
+    answers = {}
+
+    def one(i):
+        answers[i] = chat(stack, f"number {i}")
+
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(64)]
+    for t in threads:
+        t.start()
+    join(threads)
+    assert all(a.status == 200 and a.json["choices"][0]["message"]["content"] == f"number {i}" for i, a in answers.items())
+    assert len({a.json["id"] for a in answers.values()}) == 64 == len(calls(stack))
+
+
+def test_limits_at_the_door_are_told_and_kept(make_stack):
+    stack = make_stack(config={"tiers": {"t": {"submit": 2}}, "rates": {"tenants": {"default": "t"}}})
+    good = [chat(stack) for _ in range(2)]
+    over = chat(stack)
+    assert [a.status for a in good] == [200, 200] and good[0].headers["x-ratelimit-limit-requests"] == "2"
+    assert good[1].headers["x-ratelimit-remaining-requests"] == "0"
+    assert over.status == 429 and over.json["error"]["code"] == "rate_limit_exceeded" and over.headers["Retry-After"]
+    assert over.headers["x-should-retry"] == "true" and jobs(stack) == 2
+
+
+def test_labels_of_other_gateways_become_the_jobs(stack):
+    answer = chat(stack, headers={"Helicone-Property-App": "mail", "x-litellm-end-user-id": "bob"})
+    job = job_of(stack, answer)
+    assert job["metadata"] == {"app": "mail"} and job["user"] == "bob"
+
+
+# --- completions ---
+
+def test_a_completion_is_a_chat_of_one_message(stack):
+    script(stack, model="sim-extract", answer="upon a time")
+    answer = stack.http().post("/v1/completions", {"model": "default", "prompt": ["once"], "max_tokens": 7})
+    assert answer.status == 200, answer
+    c = answer.json
+    assert c["object"] == "text_completion" and c["id"].startswith("cmpl-") and c["usage"]["total_tokens"] > 0
+    assert c["choices"] == [{"text": "upon a time", "index": 0, "logprobs": None, "finish_reason": "stop"}]
+    stored = json.loads(stack.sql("select body from payload")[0][0])["request"]
+    assert stored == {"messages": [{"role": "user", "content": "once"}], "max_tokens": 7}
+    for fields, param in (({"prompt": ["a", "b"]}, "prompt"), ({"prompt": [1, 2]}, "prompt"), ({"echo": True}, "echo"), ({"suffix": "x"}, "suffix")):
+        answer = stack.http().post("/v1/completions", {"model": "default", "prompt": "once", **fields})
+        assert answer.status == 400 and answer.json["error"]["param"] == param, answer
