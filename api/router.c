@@ -45,6 +45,7 @@ const struct route router_routes[] = {
 	{ HTTP_POST, "/v1/completions", KEY_ANY, BODY_SUBMIT, sync_completion_steps, ERRORS_OPENAI },
 	{ HTTP_POST, "/v1/embeddings", KEY_ANY, BODY_SUBMIT, sync_embeddings_steps, ERRORS_OPENAI },
 	{ HTTP_POST, "/v1/messages", KEY_ANY, BODY_SUBMIT, sync_message_steps, ERRORS_ANTHROPIC },
+	{ HTTP_POST, "/v1/messages/count_tokens", KEY_ANY, BODY_JSON, message_count_steps, ERRORS_ANTHROPIC },
 	{ HTTP_POST, "/v1/messages/batches", KEY_ANY, BODY_MESSAGES, NULL, ERRORS_ANTHROPIC },
 	{ HTTP_GET, "/v1/messages/batches", KEY_ANY, BODY_NONE, message_batches_list_steps, ERRORS_ANTHROPIC },
 	{ HTTP_GET, "/v1/messages/batches/{msgbatch}", KEY_ANY, BODY_NONE, message_batches_get_steps, ERRORS_ANTHROPIC },

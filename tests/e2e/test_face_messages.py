@@ -100,6 +100,14 @@ def test_a_repeat_with_its_key_is_the_same_message(stack):
     assert first.json == again.json and again.headers["Idempotent-Replayed"] == "true"
 
 
+def test_tokens_are_counted_without_a_provider(stack):
+    ask = {"model": "default", "messages": [{"role": "user", "content": "x" * 4000}]}
+    answer = stack.http().post("/v1/messages/count_tokens", ask, headers=HEADERS)
+    assert answer.status == 200 and 1000 <= answer.json["input_tokens"] <= 1200, answer
+    assert stack.http().post("/v1/messages/count_tokens", {"model": "default"}, headers=HEADERS).json["error"]["message"].startswith("messages: ")
+    assert stack.simulator.http().get("/_control/calls").json["calls"] in (0, [])
+
+
 def test_models_answer_in_the_callers_form(stack):
     models = stack.http().get("/v1/models", headers=HEADERS)
     assert models.json["data"][0]["type"] == "model" and models.headers["request-id"]

@@ -329,6 +329,8 @@ static int add_tool(struct anthropic_body *b, json_t *blocks, const json_t *mess
 	int rc = add_content(b, content, message, false);
 	if (json_array_size(content))
 		json_object_set(block, "content", content);
+	if (json_is_true(json_get(message, "is_error")))
+		json_object_set_new(block, "is_error", json_true());
 	json_array_append_new(blocks, block);
 	json_decref(content);
 	if (rc == 0)

@@ -61,6 +61,8 @@ static void take_stop_reason(struct anthropic_answer *s, const json_t *from)
 		if (str_eq_z(reason, reasons[i][0])) {
 			assembly_keep(&s->assembly, &s->assembly.finish, str_from(reasons[i][1]));
 			assembly_keep(&s->assembly, &s->refused, category);
+			if (str_eq_z(reason, "stop_sequence"))
+				assembly_keep(&s->assembly, &s->assembly.stopped_by, json_str(from, "stop_sequence"));
 			return;
 		}
 	assembly_keep(&s->assembly, &s->assembly.finish, reason);

@@ -176,6 +176,8 @@ json_t *assembly_answer(const struct assembly *s, bool partial)
 		json_set_str(choice, "finish_reason", s->finish);
 	else
 		json_object_set_new(choice, "finish_reason", json_null());
+	if (s->stopped_by.n) /* the place that vLLM gives it */
+		json_set_str(choice, "stop_reason", s->stopped_by);
 	json_array_append_new(choices, choice);
 	json_object_set_new(answer, "choices", choices);
 	if (s->usage_raw)

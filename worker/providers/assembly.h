@@ -26,6 +26,7 @@ struct assembly {
 	json_t *thinking;            /* owned: Anthropic's thinking blocks with their signatures (`thinking_blocks` of the message); or NULL */
 	struct str id, model, fingerprint, service_tier; /* in the arena; p NULL: unknown */
 	struct str finish;           /* canonical: stop, length, tool_calls, content_filter; or the provider's own word where it is none of these */
+	struct str stopped_by;       /* which of the stop sequences ended it; p NULL: none, or the provider does not tell */
 	int64_t created;             /* Unix seconds; 0: unknown */
 	json_t *usage_raw;           /* owned: OpenAI's own usage object, passed on as it came; NULL: made from `usage` */
 	struct provider_usage usage;

@@ -336,6 +336,8 @@ static void add_result(struct writer *w, const json_t *message)
 		json_array_append_new(inner, object_of("text", json_from_str(STR("(empty)"))));
 	json_object_set_new(result, "toolUseId", tool_id(json_str(message, "tool_call_id")));
 	json_object_set_new(result, "content", inner);
+	if (json_is_true(json_get(message, "is_error")))
+		json_object_set_new(result, "status", json_string("error"));
 	if (!w->results)
 		w->results = json_array();
 	json_array_append_new(w->results, object_of("toolResult", result));

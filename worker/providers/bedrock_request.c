@@ -9,6 +9,7 @@
 #include "worker/providers/bedrock.h"
 
 #include "common/conf.h"
+#include "worker/providers/thinking.h"
 
 #define BODY_MAX        ((size_t)1 << 30)
 #define TOOL_NAME_MAX   60
@@ -174,7 +175,7 @@ static int64_t max_tokens(const struct provider_ask *ask)
 /* The budget of Claude's thinking; 0: none. */
 static int64_t thinking_budget(const struct provider_ask *ask, const struct bedrock_messages *m, bool forced)
 {
-	struct str effort = json_str(ask->request, "reasoning_effort");
+	struct str effort = thinking_effort(ask->request);
 	int64_t limit = max_tokens(ask) > 0 ? max_tokens(ask) : ask->target->max_output_tokens;
 	if (!is_claude(ask->target) || forced || m->bare_call)
 		return 0;

@@ -9,6 +9,7 @@
 #include "common/conf.h"
 #include "worker/providers/gemini.h"
 #include "worker/providers/schema.h"
+#include "worker/providers/thinking.h"
 
 int gemini_refuse(struct gemini_body *b, struct str pointer, const char *why)
 {
@@ -106,7 +107,7 @@ static bool own_thinking(json_t *config, const json_t *google)
 
 static int thinking(struct gemini_body *b, json_t *config, const json_t *request)
 {
-	struct str effort = json_str(request, "reasoning_effort"), model = b->ask->target->model;
+	struct str effort = thinking_effort(request), model = b->ask->target->model;
 	const struct effort *e = NULL;
 	if (own_thinking(config, json_get(json_get(request, "extra_body"), "google")) || effort.n == 0)
 		return 0;

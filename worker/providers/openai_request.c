@@ -9,6 +9,7 @@
 
 #include "common/conf.h"
 #include "common/provider_record.h"
+#include "worker/providers/thinking.h"
 
 #define OPENAI_HOST "https://api.openai.com/"
 
@@ -53,10 +54,11 @@ static json_t *plain_message(json_t *m, bool no_developer)
 	json_t *calls = json_get(m, "tool_calls"), *call;
 	size_t i;
 	bool developer = no_developer && str_eq_z(json_str(m, "role"), "developer");
-	if (!developer && !json_get(m, "thinking_blocks") && !has_extra(calls))
+	if (!developer && !json_get(m, "thinking_blocks") && !json_get(m, "is_error") && !has_extra(calls))
 		return json_incref(m);
 	json_t *copy = json_copy(m);
 	json_object_del(copy, "thinking_blocks");
+	json_object_del(copy, "is_error");
 	if (developer)
 		json_set_str(copy, "role", STR("system"));
 	if (has_extra(calls)) {
@@ -105,6 +107,28 @@ static void write_limit(json_t *body, int64_t max_output, uint32_t quirks)
 		rename_member(body, "max_completion_tokens", "max_tokens");
 }
 
+/* Servers that refuse members which they do not know. */
+static bool is_strict(const struct conf_target *t)
+{
+	static const char *const names[] = { "azure", "groq", "mistral" };
+	for (size_t i = 0; t->record && i < ARRAY_LEN(names); i++)
+		if (str_eq_z(str_from(names[i]), t->record->name))
+			return true;
+	return str_has_prefix(t->base_url, STR(OPENAI_HOST));
+}
+
+/* Members of Anthropic's form: many servers know them too. */
+static void write_thinking(json_t *body, const struct conf_target *t)
+{
+	struct str effort = thinking_effort(body);
+	if (!is_strict(t))
+		return;
+	if (json_get(body, "thinking") && effort.n && !str_eq_z(effort, "none"))
+		json_set_str(body, "reasoning_effort", effort);
+	json_object_del(body, "thinking");
+	json_object_del(body, "top_k");
+}
+
 static void write_stream(json_t *body, const struct conf_target *t, uint32_t quirks)
 {
 	json_object_set_new(body, "stream", json_true());
@@ -129,6 +153,7 @@ static int write_body(const struct provider_ask *ask, bool streamed, struct buf 
 	if (ask->kind == PROVIDER_CHAT) {
 		write_messages(body, quirks & QUIRK_NO_DEVELOPER);
 		write_limit(body, ask->max_output, quirks);
+		write_thinking(body, t);
 	}
 	if ((quirks & QUIRK_ANY_FOR_REQUIRED) && str_eq_z(json_str(body, "tool_choice"), "required"))
 		json_set_str(body, "tool_choice", STR("any"));

@@ -327,8 +327,11 @@ static void test_anthropic_stop_reasons(void **state)
 		assert_int_equal(r.class, ERR_OK);
 		assert_true(str_eq_z(r.finish_reason, rows[i][1]));
 	}
+	/* Which sequence it was is told beside the reason. */
+	struct provider_result r = whole("{\"type\":\"message\",\"content\":[{\"type\":\"text\",\"text\":\"x\"}],\"stop_reason\":\"stop_sequence\",\"stop_sequence\":\"END\"}");
+	assert_true(str_find(buf_str(&r.result), STR("\"finish_reason\":\"stop\",\"stop_reason\":\"END\"")) > 0);
 	/* JSON that was cut is no answer. */
-	struct provider_result r = answer((struct answer){ .schema = true }, STR("{\"content\":[{\"type\":\"text\",\"text\":\"{\"}],\"stop_reason\":\"max_tokens\"}"));
+	r = answer((struct answer){ .schema = true }, STR("{\"content\":[{\"type\":\"text\",\"text\":\"{\"}],\"stop_reason\":\"max_tokens\"}"));
 	assert_int_equal(r.class, ERR_OUTPUT_TRUNCATED);
 	r = answer((struct answer){ .schema = true }, STR("{\"content\":[{\"type\":\"text\",\"text\":\"{}\"}],\"stop_reason\":\"end_turn\"}"));
 	assert_int_equal(r.class, ERR_OK);

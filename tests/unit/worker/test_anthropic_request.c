@@ -220,12 +220,12 @@ static void test_anthropic_request_messages(void **state)
 		/* Calls, and their results in one turn of the user's, before what the user says. */
 		{ "{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"t\",\"tool_calls\":[" CALL("c.1", "\"{\\\"x\\\":[1]}\"") "," CALL("c2", "\"\"") "," CALL("c3", "{}") "]},"
 		  "{\"role\":\"user\",\"content\":\"b\"},{\"role\":\"tool\",\"tool_call_id\":\"c.1\",\"content\":\"r1\"},"
-		  "{\"role\":\"tool\",\"tool_call_id\":\"c2\",\"content\":[" T("r2") "]},{\"role\":\"tool\",\"tool_call_id\":\"c3\",\"content\":\"\"},{\"role\":\"user\",\"content\":\"c\"}",
+		  "{\"role\":\"tool\",\"tool_call_id\":\"c2\",\"content\":[" T("r2") "]},{\"role\":\"tool\",\"tool_call_id\":\"c3\",\"content\":\"\",\"is_error\":true},{\"role\":\"user\",\"content\":\"c\"}",
 		  "\"messages\":[" USER(T("a")) ","
 		  BOT(T("t") ",{\"type\":\"tool_use\",\"id\":\"c_1\",\"name\":\"f\",\"input\":{\"x\":[1]}},{\"type\":\"tool_use\",\"id\":\"c2\",\"name\":\"f\",\"input\":{}},"
 		             "{\"type\":\"tool_use\",\"id\":\"c3\",\"name\":\"f\",\"input\":{}}") ","
 		  USER("{\"type\":\"tool_result\",\"tool_use_id\":\"c_1\",\"content\":[" T("r1") "]},{\"type\":\"tool_result\",\"tool_use_id\":\"c2\",\"content\":[" T("r2") "]},"
-		       "{\"type\":\"tool_result\",\"tool_use_id\":\"c3\"}," T("b") "," T("c")) "]" },
+		       "{\"type\":\"tool_result\",\"tool_use_id\":\"c3\",\"is_error\":true}," T("b") "," T("c")) "]" },
 		/* Thinking goes back untouched, and first. */
 		{ "{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"t\",\"reasoning_content\":\"hm\",\"thinking_blocks\":[{\"type\":\"thinking\",\"thinking\":\" hm\",\"signature\":\"s\","
 		  "\"new\":1},{\"type\":\"redacted_thinking\",\"data\":\"d\"},7,{\"type\":\"text\",\"text\":\"x\"}]}",

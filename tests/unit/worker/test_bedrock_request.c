@@ -170,6 +170,9 @@ static void test_bedrock_settings_are_mapped(void **state)
 		{ "{\"messages\":[" USER "],\"reasoning_effort\":\"high\",\"max_tokens\":3000,\"temperature\":0.2}",
 		  "{\"messages\":[{\"role\":\"user\",\"content\":[{\"text\":\"hi\"}]}],\"inferenceConfig\":{\"maxTokens\":3000},"
 		  "\"additionalModelRequestFields\":{\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":1500}}}" },
+		{ "{\"messages\":[" USER "],\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":16384},\"max_tokens\":3000}",
+		  "{\"messages\":[{\"role\":\"user\",\"content\":[{\"text\":\"hi\"}]}],\"inferenceConfig\":{\"maxTokens\":3000},"
+		  "\"additionalModelRequestFields\":{\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":1500}}}" },
 		{ "{\"messages\":[" USER "],\"reasoning_effort\":\"low\",\"max_tokens\":1024}",
 		  "{\"messages\":[{\"role\":\"user\",\"content\":[{\"text\":\"hi\"}]}],\"inferenceConfig\":{\"maxTokens\":1024}}" },
 		{ "{\"messages\":[" USER "],\"response_format\":{\"type\":\"json_object\"}}",
@@ -215,10 +218,10 @@ static void test_bedrock_tools_and_their_results_are_mapped(void **state)
 		/* a tool without parameters, with strict, and results of several parts */
 		{ "{\"messages\":[" USER ",{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"a b/c\",\"function\":{\"name\":\"g\",\"arguments\":\"\"}}]},"
 		  "{\"role\":\"tool\",\"tool_call_id\":\"a b/c\",\"content\":[{\"type\":\"text\",\"text\":\"x\"},{\"type\":\"text\",\"text\":\"y\"}]},"
-		  "{\"role\":\"tool\",\"tool_call_id\":\"z\",\"content\":\"\"}],\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"g\",\"strict\":true}}]}",
+		  "{\"role\":\"tool\",\"tool_call_id\":\"z\",\"content\":\"\",\"is_error\":true}],\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"g\",\"strict\":true}}]}",
 		  "{\"messages\":[{\"role\":\"user\",\"content\":[{\"text\":\"hi\"}]},{\"role\":\"assistant\",\"content\":[{\"toolUse\":{\"toolUseId\":\"a_b_c\",\"name\":\"g\",\"input\":{}}}]},"
 		  "{\"role\":\"user\",\"content\":[{\"toolResult\":{\"toolUseId\":\"a_b_c\",\"content\":[{\"text\":\"x\"},{\"text\":\"y\"}]}},"
-		  "{\"toolResult\":{\"toolUseId\":\"z\",\"content\":[{\"text\":\"(empty)\"}]}}]}],"
+		  "{\"toolResult\":{\"toolUseId\":\"z\",\"content\":[{\"text\":\"(empty)\"}],\"status\":\"error\"}}]}],"
 		  "\"toolConfig\":{\"tools\":[{\"toolSpec\":{\"name\":\"g\",\"inputSchema\":{\"json\":{\"type\":\"object\",\"properties\":{}}},\"strict\":true}}]},\"inferenceConfig\":{}}" },
 	};
 	(void)state;
