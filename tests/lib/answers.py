@@ -16,6 +16,7 @@ from pathlib import Path
 VARIABLE = "MILLRACE_ANSWERS"
 BODY_MAX = 1 << 20
 COMPLAINTS_MAX = 40
+EVERYWHERE = (408, 413, 414, 415, 417, 431, *range(500, 600))  # what `default` stands for: any request may meet it
 ID = re.compile(r"(?<=[_-])[0-9a-f]{32}(?=/|$)|(?<=/)[0-9a-f]{64}(?=/|$)")
 WORD = re.compile(r"[a-z_.]{1,40}$")
 
@@ -57,14 +58,14 @@ class Description:
     """The OpenAPI description, by operation."""
 
     METHODS = ("get", "post", "put", "patch", "delete")
-    IDS = {"key": "[0-9a-f]{64}", "name": ".+"}
 
     def __init__(self, document):
         self.document = document
         self.operations = []  # (method, template, pattern)
         for template, item in document["paths"].items():
-            # What stands in braces takes no slash, but for names, as the router has it.
-            text = re.sub(r"\\{(\w+)\\}", lambda m: self.IDS.get(m[1], "[^/]+"), re.escape(template))
+            # What stands in braces is as its parameter says; a name may hold slashes.
+            ids = {p["name"]: p["schema"].get("pattern", ".+").strip("^$") for p in item.get("parameters", ())}
+            text = re.sub(r"\\{(\w+)\\}", lambda m: ids[m[1]], re.escape(template))
             for method in self.METHODS:
                 if method in item:
                     self.operations.append((method, template, re.compile(text + "$")))
@@ -93,7 +94,7 @@ class Description:
     def response(self, operation, status):
         """(the status that is described, the response), or None."""
         responses = self.responses(operation)
-        found = next((s for s in (str(status), "default") if s in responses), None)
+        found = str(status) if str(status) in responses else "default" if status in EVERYWHERE and "default" in responses else None
         return (found, self.follow(responses[found])) if found else None
 
     def schema_errors(self, schema, value):
@@ -159,6 +160,6 @@ def check(folder, document, whole):
     if whole:
         for method, template, _ in description.operations:
             for status in description.responses((method, template)):
-                if (method, template, status) not in produced:
+                if (method, template, status) not in produced and status != "default":
                     found[f"{method.upper()} {template} {status} is described, but no test had it answered"] = 1
     return [f"{what} ({n} ×)" if n > 1 else what for what, n in found.items()]

@@ -80,20 +80,35 @@ export async function receiver() {
 // What Millrace answered, for the check against its OpenAPI description (tests/lib/answers.py): the same lines as Python's tests write.
 const answers = process.env.MILLRACE_ANSWERS && `${process.env.MILLRACE_ANSWERS}/node-${process.pid}.jsonl`;
 
-async function record(method, url, answer) {
-  const type = answer.headers.get("content-type") ?? "";
-  const text = /json|event-stream/.test(type) ? await answer.text().catch(() => "") : "";
-  const path = new URL(url).pathname;
-  appendFileSync(answers, JSON.stringify({ method, path, status: answer.status, type, body: text.length < 1 << 20 ? text : "" }) + "\n");
+function record(method, url, answer, text) {
+  const body = text.length < 1 << 20 ? text : "";
+  const line = { method, path: new URL(url).pathname, status: answer.status, type: answer.headers.get("content-type") ?? "", body };
+  appendFileSync(answers, JSON.stringify(line) + "\n");
+}
+
+/** A stream is read by the test alone, so that it can be left; it is recorded when it came to its end. */
+function recordStream(method, url, answer) {
+  const decoder = new TextDecoder();
+  let text = "";
+  const through = new TransformStream({
+    transform(piece, to) {
+      text += decoder.decode(piece, { stream: true });
+      to.enqueue(piece);
+    },
+    flush: () => record(method, url, answer, text),
+  });
+  return new Response(answer.body.pipeThrough(through), { status: answer.status, headers: answer.headers });
 }
 
 function recordingFetch(pending) {
   return async (url, init) => {
     const answer = await fetch(url, init);
-    if (answers) {
-      const task = record((init?.method ?? "GET").toUpperCase(), String(url), answer.clone()).finally(() => pending.delete(task));
-      pending.add(task);
-    }
+    if (!answers || !String(url).startsWith("http")) return answer;
+    const [method, type] = [(init?.method ?? "GET").toUpperCase(), answer.headers.get("content-type") ?? ""];
+    if (/event-stream|jsonl|ndjson/.test(type)) return recordStream(method, url, answer);
+    const text = type.includes("json") ? answer.clone().text() : Promise.resolve("");
+    const task = text.then((t) => record(method, url, answer, t), () => {}).finally(() => pending.delete(task));
+    pending.add(task);
     return answer;
   };
 }
