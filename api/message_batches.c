@@ -109,22 +109,30 @@ const struct flow_step message_batches_get_steps[] = {
 
 /* --- list --- */
 
-static enum flow_next list_start(struct flow *f)
+/* limit, and the id that the page goes on from: zero, from the newest. */
+static int read_page(struct request *q, struct batch_state *s, struct id *ret_from)
 {
-	struct request *q = request_of(f);
-	struct batch_state *s = state_of(q);
 	struct str text, before, after;
-	struct id from = { 0 };
 	uint64_t limit = 20;
 	if (http_req_query(q->http, "limit", &text) && str_u64(text, 1, LIST_MAX, &limit) < 0)
-		return err_set_at(&q->err, ERR_INVALID, "limit", "wanted 1 to %d", LIST_MAX), request_refuse(q);
+		return err_set_at(&q->err, ERR_INVALID, "limit", "wanted 1 to %d", LIST_MAX);
 	s->limit = (int)limit;
 	bool has_after = http_req_query(q->http, "after_id", &after);
 	s->up = http_req_query(q->http, "before_id", &before);
 	if (has_after && s->up)
-		return err_set_at(&q->err, ERR_INVALID, "before_id", "give before_id or after_id"), request_refuse(q);
-	if ((has_after || s->up) && id_parse(s->up ? before : after, "msgbatch_", &from) < 0)
-		return err_set_at(&q->err, ERR_INVALID, s->up ? "before_id" : "after_id", "wanted the id of a batch"), request_refuse(q);
+		return err_set_at(&q->err, ERR_INVALID, "before_id", "give before_id or after_id");
+	if ((has_after || s->up) && id_parse(s->up ? before : after, "msgbatch_", ret_from) < 0)
+		return err_set_at(&q->err, ERR_INVALID, s->up ? "before_id" : "after_id", "wanted the id of a batch");
+	return 0;
+}
+
+static enum flow_next list_start(struct flow *f)
+{
+	struct request *q = request_of(f);
+	struct batch_state *s = state_of(q);
+	struct id from = { 0 };
+	if (read_page(q, s, &from) < 0)
+		return request_refuse(q);
 	request_query_init(q, s->up ? &sql_api_message_batch_list_up : &sql_api_message_batch_list);
 	db_arg_i64(&q->query.args, q->who.tenant_id);
 	if (id_is_zero(from))
@@ -135,9 +143,9 @@ static enum flow_next list_start(struct flow *f)
 	return request_query(q);
 }
 
-static void write_id(struct request *q, int row)
+static void write_id(struct request *q, int row, int rows)
 {
-	job_object_id(&q->out, row < 0 ? (struct id){ 0 } : db_get_id(&q->query, row, 0), "msgbatch_");
+	job_object_id(&q->out, rows ? db_get_id(&q->query, row, 0) : (struct id){ 0 }, "msgbatch_");
 }
 
 static enum flow_next list_done(struct flow *f, int rc)
@@ -154,9 +162,9 @@ static enum flow_next list_done(struct flow *f, int rc)
 		write_batch(q, s->up ? n - 1 - i : i);
 	}
 	buf_printf(&q->out, "],\"has_more\":%s,\"first_id\":", rows > s->limit ? "true" : "false");
-	write_id(q, s->up || n == 0 ? n - 1 : 0);
+	write_id(q, s->up ? n - 1 : 0, n);
 	buf_add_z(&q->out, ",\"last_id\":");
-	write_id(q, s->up && n > 0 ? 0 : n - 1);
+	write_id(q, s->up ? 0 : n - 1, n);
 	buf_add_char(&q->out, '}');
 	return request_answer(q, 200);
 }

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Anthropic's Messages over durable jobs of any provider: what its SDK sends, and what it reads."""
 
+import base64
 import json
 
 import pytest
 
 from faults import script
+from forms import upload
 
 HEADERS = {"anthropic-version": "2023-06-01", "anthropic-beta": "a,b"}
 TOOL = {"name": "weather", "description": "of a place", "input_schema": {"type": "object", "properties": {"place": {"type": "string"}}}}
@@ -60,6 +62,19 @@ def test_a_conversation_with_tools_goes_there_and_back(stack):
     assert answer.json["content"][0]["text"] == "It is sunny." and answer.json["stop_reason"] == "end_turn"
     native = stored_request(stack, answer)["messages"]
     assert [m["role"] for m in native] == ["user", "assistant", "tool"] and native[2] == {"role": "tool", "tool_call_id": use["id"], "content": "sunny"}
+
+
+def test_an_image_may_be_a_file_that_was_uploaded(stack):
+    png = b"\x89PNG\r\n\x1a\n" + bytes(20)
+    answer = upload(stack.http(), png, "vision", "a.png", "image/png")
+    assert answer.status == 200, answer
+    ask = [{"type": "image", "source": {"type": "file", "file_id": answer.json["id"]}}, {"type": "text", "text": "what is it?"}]
+    answer = message(stack, ask)
+    assert answer.status == 200, answer
+    url = stored_request(stack, answer)["messages"][0]["content"][0]["image_url"]["url"]
+    assert url == "data:image/png;base64," + base64.b64encode(png).decode()
+    missing = message(stack, [{"type": "image", "source": {"type": "file", "file_id": "file-" + "0" * 32}}])
+    assert missing.status == 404 and missing.json["error"]["type"] == "not_found_error", missing
 
 
 def test_mistakes_are_anthropics_errors(stack):
