@@ -73,6 +73,7 @@ static void init_query(struct slot *s, const struct db_stmt *stmt)
 	db_arg_i32(&s->query.args, id_bucket(s->w.id));
 	db_arg_id(&s->query.args, s->w.id);
 	db_arg_id(&s->query.args, s->w.keeper);
+	db_arg_i64(&s->query.args, s->w.tenant_id);
 }
 
 static void look_after(struct batch_keeper *k, uint64_t ms)
@@ -118,6 +119,7 @@ static void on_keep_timer(struct timer *t)
 	db_arg_i32(&s->keep_query.args, id_bucket(s->w.id));
 	db_arg_id(&s->keep_query.args, s->w.id);
 	db_arg_id(&s->keep_query.args, s->w.keeper);
+	db_arg_i64(&s->keep_query.args, s->w.tenant_id);
 	db_arg_i64(&s->keep_query.args, BATCH_LEASE_MS);
 	s->keep_query.op.on_done = on_kept;
 	if (api_query_start(s->k->api, &s->keep_query, NULL) < 0) {

@@ -216,6 +216,7 @@ static enum flow_next room_start(struct flow *f)
 	db_query_init(&l->query, &sql_api_batch_file_spent);
 	db_arg_i32(&l->query.args, id_bucket(l->w->id));
 	db_arg_id(&l->query.args, l->w->id);
+	db_arg_i64(&l->query.args, l->w->tenant_id);
 	return started(f, api_query_start(l->w->api, &l->query, f));
 }
 
@@ -437,6 +438,7 @@ static enum flow_next rest_start(struct flow *f)
 	db_arg_i32(&l->query.args, id_bucket(l->w->id));
 	db_arg_id(&l->query.args, l->w->id);
 	db_arg_id(&l->query.args, l->w->keeper);
+	db_arg_i64(&l->query.args, l->w->tenant_id);
 	return started(f, api_query_start(l->w->api, &l->query, f));
 }
 

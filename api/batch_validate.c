@@ -325,6 +325,7 @@ static enum flow_next verdict_start(struct flow *f)
 		put_end(v, BATCH_OVER, "completed");
 	} else {
 		arg_batch(v, &sql_api_batch_file_valid);
+		db_arg_i64(&v->query.args, v->w->tenant_id);
 		arg_reckoned(v, &v->query.args);
 	}
 	int rc = api_query_start(v->w->api, &v->query, f);

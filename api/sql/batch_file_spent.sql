@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- What the jobs of a batch with a cost cap may cost in all, and how many of them have not ended: an ended one counts what it cost (its bound where that is
--- not known), one that runs or waits its bound and what earlier series of it cost. $1 bucket $2 batch.
+-- not known), one that runs or waits its bound and what earlier series of it cost. $1 bucket $2 batch $3 tenant.
 select coalesce(sum(case when w.is_live then j.bound_nanousd + coalesce(o.cost_nanousd, case when o.token is null then 0 else j.bound_nanousd end)
 		else coalesce(o.cost_nanousd, j.bound_nanousd) end), 0)::int8 as nanousd,
 	count(*) filter (where w.is_live)::int4 as live
@@ -13,4 +13,4 @@ cross join lateral (
 left join lateral (
 	select o.token, o.cost_nanousd from outcome o where o.bucket = j.bucket and o.job_id = j.id order by o.token desc limit 1
 ) o on true
-where j.bucket = $1::int4 and j.batch_id = $2::uuid
+where j.bucket = $1::int4 and j.batch_id = $2::uuid and j.tenant_id = $3::int8
