@@ -8,7 +8,6 @@
 
 #include "api/face_facts.h"
 
-#define COST_CAP     "batch_cost_cap" /* as the keeper writes it into the outcome */
 #define EXPIRED_TEXT "This request could not be executed before the completion window expired."
 
 static void add_head(struct buf *b, const struct job_facts *j)
@@ -73,8 +72,8 @@ enum batch_answer batch_answer_write(struct buf *output, struct buf *errors, enu
 			return ANSWER_OUTPUT;
 		return add_error(errors, j, err_code_name(ERR_BAD_OUTPUT), STR("The answer has not the form that this endpoint needs."));
 	}
-	if (j->error_code.p && str_eq_z(j->error_code, COST_CAP))
-		return add_error(errors, j, COST_CAP, j->error_message);
+	if (j->error_code.p && str_eq_z(j->error_code, err_code_name(ERR_BATCH_COST_CAP)))
+		return add_error(errors, j, err_code_name(ERR_BATCH_COST_CAP), j->error_message);
 	switch (j->status) {
 	case STATUS_CANCELED:
 		return ANSWER_NONE;

@@ -271,7 +271,7 @@ static enum flow_next some_done(struct flow *f, int rc)
 		return flow_jump(f, RETRY_SOME);
 	}
 	if (s->retried == 0)
-		return request_fail(q, ERR_CONFLICT, "no job of the batch has failed, was canceled or has expired");
+		return request_fail(q, ERR_CONFLICT, "no job of the batch has failed, was canceled or has expired, or its cost cap leaves no room for one");
 	s->status = 202;
 	return FLOW_NEXT;
 }

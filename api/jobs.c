@@ -209,7 +209,7 @@ static enum flow_next retry_view_done(struct flow *f, int rc)
 	case STATUS_CANCELED:
 	case STATUS_EXPIRED:
 		return request_fail(q, ERR_CONFLICT,
-		                    "the job's request was erased, or another retry of it is under way");
+		                    "the job's request was erased, another retry of it is under way, or its batch has a cost cap: retry the batch");
 	case STATUS_SCHEDULED:
 	case STATUS_QUEUED:
 	case STATUS_RUNNING:

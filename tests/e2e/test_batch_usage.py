@@ -23,7 +23,7 @@ def fleet(make_stack):
 
 
 def script(stack, **rule):
-    stack.simulator.http().post("/_control", {"models": {"*": rule}})
+    stack.simulator.http().post("/_control", {"reset": True, "models": {"*": rule}})
 
 
 def submit(stack, n):

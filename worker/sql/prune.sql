@@ -16,6 +16,9 @@ with keys as (
 ), batches as (
 	delete from batch where bucket = $1::int4 and finished_at < now() - $2::int8 * interval '1 millisecond'
 		and id < millrace_uuid_floor(now() - $2::int8 * interval '1 millisecond')
+), batch_files as (
+	delete from batch_file where bucket = $1::int4 and look_at is null and ended_at < now() - $2::int8 * interval '1 millisecond'
+		and id < millrace_uuid_floor(now() - $2::int8 * interval '1 millisecond')
 ), workers as (
 	delete from worker w where w.state in (2, 3) and w.beat_at < now() - interval '1 day'
 		and not exists (select 1 from lease l where l.worker_id = w.id)
