@@ -182,6 +182,57 @@ def test_an_api_that_dies_while_it_writes_the_output_loses_nothing(point, make_s
     assert stack.sql("select event, count(*) from webhook_delivery group by 1") == [("batch.completed", 1)]
 
 
+def test_a_retry_while_the_output_is_written_makes_that_void(make_stack):
+    stack = make_stack(apis=2, start=False)
+    for process in (stack.simulator, stack.apis[0], stack.workers[0]):
+        process.start()
+    script(stack, flaky={"error_class": "bad_request"})
+    batch = start(stack, [chat_line("good"), chat_line("bad", model="flaky")])
+    wait_until(lambda: fetch(stack, batch["id"])["status"] == "in_progress", 20, "its lines to be jobs")
+    stack.apis[0].kill()
+    stack.apis[0].env["MILLRACE_FAULTS"] = "db.send.batch_output_finish=stop"
+    stack.apis[0].start()
+    wait_until(lambda: is_stopped(stack.apis[0].pid), 40, "the last statement")
+    assert stack.sql("select stage from batch_file") == [(3,)]
+    stack.apis[1].start()
+    script(stack)
+    assert stack.http(api=1).post(f"/v1/batches/{batch['id']}/retry").status == 202
+    stack.apis[0].cont()
+    done = wait_for_batch(stack, batch["id"], "completed")
+    assert names(rows_of(stack, done["output_file_id"])) == ["good", "bad"] and done["error_file_id"] is None
+    assert stack.sql("select count(*) from file where purpose = 'batch_output'") == [(1,)]
+    assert stack.sql("select count(*) from blob where state = 0") == [(0,)]  # what was written in vain is dropped
+
+
+def is_stopped(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+        return stat.read().rsplit(")", 1)[1].split()[0] == "T"
+
+
+def test_a_retry_keeps_the_cost_cap(make_stack):
+    target = {"provider": "openai", "api_key": "sk-simulator", "max_output_tokens": 16, "price": {"input": "1", "cached_input": "1", "output": "1"}}
+    stack = make_stack(config={"targets": {"sim": target}, "job": {"max_attempts": 1}})
+    lines = [chat_line(f"r{i}", max_tokens=16) for i in range(30)]
+    bound = wait_for_batch(stack, start(stack, lines[:1], millrace={"max_cost_usd": "1"})["id"], "completed") and stack.sql("select bound_nanousd from job")[0][0]
+    script(stack, **{"*": {"error_class": "bad_request"}})
+    cap = bound * 12
+    batch = wait_for_batch(stack, start(stack, lines, millrace={"max_cost_usd": f"{cap // 10**9}.{cap % 10**9:09d}"})["id"], "completed")
+    assert batch["millrace"]["counts"]["failed"] >= 12
+    script(stack)
+    single = stack.sql("select id::text from job where bound_nanousd is not null and custom_id = 'r1'")[0][0].replace("-", "")
+    assert stack.http().post(f"/v1/jobs/job_{single}/retry").status == 409
+    for _ in range(4):
+        before = stack.sql("select count(*) from outcome")
+        answer = stack.http().post(f"/v1/batches/{batch['id']}/retry")
+        batch = wait_for_batch(stack, batch["id"], "completed")
+        spent_nano = stack.sql("select sum(cost_nanousd)::int8 from attempt a join job j on j.id = a.job_id where j.batch_id = %s::uuid", batch["id"][6:])[0][0] or 0
+        assert spent_nano <= cap
+        if answer.status == 409:
+            assert stack.sql("select count(*) from outcome") == before
+            break
+    assert batch["millrace"]["counts"]["succeeded"] >= 1
+
+
 def test_its_end_is_told_once_in_openais_form_when_the_files_are_there(stack, receiver):
     batch = start(stack, [chat_line(f"r{i}") for i in range(10)], millrace={"webhook": {"url": receiver.url}})
     headers, body = receiver.wait(1)[0]

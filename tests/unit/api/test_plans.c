@@ -144,6 +144,10 @@ static void test_plans_of_reading_read_by_key(void **state)
 	assert_no_seq_scan(&sql_api_cancel, NULL);
 	assert_no_seq_scan(&sql_api_retry, NULL);
 	assert_no_seq_scan(&sql_api_ahead, NULL);
+	assert_no_seq_scan(&sql_api_batch_results, NULL);
+	assert_no_seq_scan(&sql_api_batch_output_page, NULL);
+	assert_no_seq_scan(&sql_api_batch_output_finish, NULL);
+	assert_no_seq_scan(&sql_api_batch_retry, NULL);
 }
 
 static void test_plans_of_the_worker_read_by_key(void **state)
