@@ -325,7 +325,7 @@ static enum flow_next room_start(struct flow *f)
 	return rc > 0 ? FLOW_NEXT : FLOW_WAIT;
 }
 
-static enum flow_next room_done(struct flow *f, int rc)
+enum flow_next batch_upload_room_done(struct flow *f, int rc)
 {
 	struct request *q = request_of(f);
 	if (rc < 0) {
@@ -345,10 +345,8 @@ static enum flow_next write_start(struct flow *f)
 	return FLOW_WAIT;
 }
 
-static enum flow_next write_done(struct flow *f, int rc)
+enum flow_next batch_upload_written(struct request *q, const struct batch_draft *d, const char *path, const char *prefix, int rc)
 {
-	struct request *q = request_of(f);
-	const struct batch_draft *d = &((struct upload *)q->state)->draft;
 	if (rc < 0) {
 		q->err = d->err;
 		return q->err.code ? request_refuse(q) : request_fail(q, rc, "the batch was not written");
@@ -357,11 +355,17 @@ static enum flow_next write_done(struct flow *f, int rc)
 		return request_fail(q, ERR_KEY_REUSED, "this key belongs to a job");
 	q->written = d->replayed ? 0 : d->total;
 	char text[ID_TEXT_MAX];
-	struct str id = id_text(d->id, "batch_", text);
-	http_reply_header(q->http, "Location", arena_printf(&q->http->arena, "/v1/batches/" STR_FMT, STR_ARG(id)));
+	struct str id = id_text(d->id, prefix, text);
+	http_reply_header(q->http, "Location", arena_printf(&q->http->arena, "%s" STR_FMT, path, STR_ARG(id)));
 	if (d->replayed)
 		http_reply_header(q->http, "Idempotent-Replayed", STR("true"));
 	return FLOW_NEXT;
+}
+
+static enum flow_next write_done(struct flow *f, int rc)
+{
+	struct request *q = request_of(f);
+	return batch_upload_written(q, &((struct upload *)q->state)->draft, "/v1/batches/", "batch_", rc);
 }
 
 static enum flow_next view_start(struct flow *f)
@@ -383,7 +387,7 @@ static enum flow_next view_done(struct flow *f, int rc)
 
 static const struct flow_step steps[] = {
 	{ "receive", receive_start, receive_done },
-	{ "room", room_start, room_done },
+	{ "room", room_start, batch_upload_room_done },
 	{ "write", write_start, write_done },
 	{ "view", view_start, view_done },
 	{ .name = NULL },
@@ -392,7 +396,7 @@ static const struct flow_step steps[] = {
 const struct flow_step batches_submit_steps[] = {
 	[READ] = { "read", read_start, NULL },
 	[ORDER_FILE] = { "file", file_start, file_done },
-	[ROOM] = { "room", room_start, room_done },
+	[ROOM] = { "room", room_start, batch_upload_room_done },
 	[WRITE] = { "write", write_start, write_done },
 	[VIEW] = { "view", view_start, view_done },
 	{ .name = NULL },

@@ -10,6 +10,7 @@
 
 #include "api/attribution.h"
 #include "api/batch_draft.h"
+#include "api/batch_upload.h"
 #include "api/batches.h"
 #include "api/faces/face.h"
 #include "api/file_parts.h"
@@ -24,7 +25,7 @@
 #define FAULTS_SHOWN  100
 #define FAULTS_BYTES  ((size_t)1 << 18)
 
-struct intake {
+struct arrival {
 	struct op op; /* the arrival of the body */
 	struct request *q;
 	struct batch_draft draft;
@@ -40,14 +41,14 @@ struct intake {
 
 static void release(struct request *q)
 {
-	struct intake *t = q->state;
+	struct arrival *t = q->state;
 	batch_draft_done(&t->draft);
 	json_items_done(&t->items);
 	hash_done(&t->names);
 	buf_done(&t->said);
 }
 
-static void add_fault(struct intake *t, const struct err *err)
+static void add_fault(struct arrival *t, const struct err *err)
 {
 	if (++t->faults > FAULTS_SHOWN)
 		return;
@@ -57,7 +58,7 @@ static void add_fault(struct intake *t, const struct err *err)
 	buf_printf(&t->said, ": %s", err->text);
 }
 
-static void chain(struct intake *t, struct str text)
+static void chain(struct arrival *t, struct str text)
 {
 	const struct str parts[] = { { (const char *)t->chain, sizeof(t->chain) }, text };
 	if (t->draft.key.p)
@@ -66,7 +67,7 @@ static void chain(struct intake *t, struct str text)
 
 /* --- one request --- */
 
-static int read_name(struct intake *t, const json_t *item, struct arena *a, struct str *ret, struct err *err)
+static int read_name(struct arrival *t, const json_t *item, struct arena *a, struct str *ret, struct err *err)
 {
 	const char *at = arena_printf(a, "/requests/%zu/custom_id", t->n).p;
 	const json_t *v = json_get(item, "custom_id");
@@ -88,7 +89,7 @@ static int read_name(struct intake *t, const json_t *item, struct arena *a, stru
 	return 0;
 }
 
-static int read_params(struct intake *t, const json_t *params, struct arena *a, struct face_request *r, struct submission *ret, struct err *err)
+static int read_params(struct arrival *t, const json_t *params, struct arena *a, struct face_request *r, struct submission *ret, struct err *err)
 {
 	const struct submission_rules rules = { conf_now(), &t->q->api->guard, clock_wall_us() };
 	int rc = face_message.read(a, params, r, err);
@@ -103,14 +104,14 @@ static int read_params(struct intake *t, const json_t *params, struct arena *a, 
 }
 
 /* Err's pointer is below the params of the request at hand. */
-static int in_params(const struct intake *t, struct arena *a, struct err *err)
+static int in_params(const struct arrival *t, struct arena *a, struct err *err)
 {
 	struct err inner = *err;
 	const char *text = arena_strz(a, str_from(inner.text));
 	return err_set_at(err, inner.code, arena_printf(a, "/requests/%zu/params%s", t->n, inner.param[0] == '/' ? inner.param : "").p, "%s", text);
 }
 
-static int judge(struct intake *t, struct str text, struct arena *a, struct face_request *r, json_t **ret_item, struct submission *ret, struct err *err)
+static int judge(struct arrival *t, struct str text, struct arena *a, struct face_request *r, json_t **ret_item, struct submission *ret, struct err *err)
 {
 	const char *at = arena_printf(a, "/requests/%zu", t->n).p;
 	struct str name;
@@ -135,7 +136,7 @@ static int judge(struct intake *t, struct str text, struct arena *a, struct face
 
 static int on_item(void *arg, struct str text)
 {
-	struct intake *t = arg;
+	struct arrival *t = arg;
 	struct face_request r = { 0 };
 	struct submission s = { 0 };
 	struct err err = { 0 };
@@ -160,7 +161,7 @@ static int on_item(void *arg, struct str text)
 
 /* --- the rest of the body --- */
 
-static int read_own(struct intake *t, json_t *own, struct err *err)
+static int read_own(struct arrival *t, json_t *own, struct err *err)
 {
 	struct arena *a = &t->q->http->arena;
 	const char *name;
@@ -181,7 +182,7 @@ static int read_own(struct intake *t, json_t *own, struct err *err)
 
 static int on_member(void *arg, struct str name, struct str text)
 {
-	struct intake *t = arg;
+	struct arrival *t = arg;
 	struct err err = { 0 };
 	chain(t, name);
 	chain(t, text);
@@ -197,7 +198,7 @@ static int on_member(void *arg, struct str name, struct str text)
 
 /* --- its arrival --- */
 
-static void arrival_over(struct intake *t, int rc)
+static void arrival_over(struct arrival *t, int rc)
 {
 	if (t->is_over)
 		return;
@@ -207,7 +208,7 @@ static void arrival_over(struct intake *t, int rc)
 
 static void on_client_gone(struct request *q)
 {
-	struct intake *t = q->state;
+	struct arrival *t = q->state;
 	if (t->op.active)
 		arrival_over(t, -(int)ERR_CANCELED);
 }
@@ -215,7 +216,7 @@ static void on_client_gone(struct request *q)
 static enum flow_next receive_start(struct flow *f)
 {
 	struct request *q = request_of(f);
-	struct intake *t = arena_new(&q->http->arena, struct intake);
+	struct arrival *t = arena_new(&q->http->arena, struct arrival);
 	q->state = t;
 	q->release = release;
 	t->q = q;
@@ -237,7 +238,7 @@ static enum flow_next receive_start(struct flow *f)
 
 static void on_piece(struct request *q, struct str piece)
 {
-	struct intake *t = q->state;
+	struct arrival *t = q->state;
 	if (t->is_over)
 		return;
 	int rc = json_items_feed(&t->items, piece, &t->err);
@@ -247,7 +248,7 @@ static void on_piece(struct request *q, struct str piece)
 
 static void on_whole(struct request *q)
 {
-	struct intake *t = q->state;
+	struct arrival *t = q->state;
 	if (!t->is_over)
 		arrival_over(t, json_items_end(&t->items, &t->err));
 }
@@ -255,7 +256,7 @@ static void on_whole(struct request *q)
 /* All faults in one error. */
 static enum flow_next refuse_all(struct request *q)
 {
-	struct intake *t = q->state;
+	struct arrival *t = q->state;
 	struct buf *b = &q->out;
 	if (t->faults > FAULTS_SHOWN)
 		buf_printf(&t->said, "; and %d more", t->faults - FAULTS_SHOWN);
@@ -271,7 +272,7 @@ static enum flow_next refuse_all(struct request *q)
 static enum flow_next receive_done(struct flow *f, int rc)
 {
 	struct request *q = request_of(f);
-	struct intake *t = q->state;
+	struct arrival *t = q->state;
 	q->on_gone = NULL;
 	q->err = t->err;
 	if (rc < 0)
@@ -292,23 +293,13 @@ static enum flow_next receive_done(struct flow *f, int rc)
 static enum flow_next room_start(struct flow *f)
 {
 	struct request *q = request_of(f);
-	const struct intake *t = q->state;
+	const struct arrival *t = q->state;
 	return door_more(&q->visit, t->draft.total - 1, f) > 0 ? FLOW_NEXT : FLOW_WAIT;
-}
-
-static enum flow_next room_done(struct flow *f, int rc)
-{
-	struct request *q = request_of(f);
-	if (rc < 0) {
-		request_refused_at_door(q, rc);
-		return request_refuse(q);
-	}
-	return FLOW_NEXT;
 }
 
 static enum flow_next write_start(struct flow *f)
 {
-	struct intake *t = request_of(f)->state;
+	struct arrival *t = request_of(f)->state;
 	batch_draft_commit(&t->draft, f);
 	return FLOW_WAIT;
 }
@@ -316,28 +307,18 @@ static enum flow_next write_start(struct flow *f)
 static enum flow_next write_done(struct flow *f, int rc)
 {
 	struct request *q = request_of(f);
-	const struct batch_draft *d = &((struct intake *)q->state)->draft;
-	if (rc < 0) {
-		q->err = d->err;
-		return q->err.code ? request_refuse(q) : request_fail(q, rc, "the batch was not written");
-	}
-	if (d->is_job)
-		return request_fail(q, ERR_KEY_REUSED, "this key belongs to a single request");
-	q->written = d->replayed ? 0 : d->total;
-	if (d->replayed)
-		http_reply_header(q->http, "Idempotent-Replayed", STR("true"));
-	return FLOW_NEXT;
+	return batch_upload_written(q, &((struct arrival *)q->state)->draft, "/v1/messages/batches/", "msgbatch_", rc);
 }
 
 static enum flow_next view_start(struct flow *f)
 {
 	struct request *q = request_of(f);
-	return batches_load(q, ((struct intake *)q->state)->draft.id);
+	return batches_load(q, ((struct arrival *)q->state)->draft.id);
 }
 
 static const struct flow_step steps[] = {
 	{ "receive", receive_start, receive_done },
-	{ "room", room_start, room_done },
+	{ "room", room_start, batch_upload_room_done },
 	{ "write", write_start, write_done },
 	{ "view", view_start, message_batches_view_done },
 	{ .name = NULL },
