@@ -419,7 +419,7 @@ int multipart_end(const struct multipart *m, struct err *err)
 	case DATA:
 		return err_set(err, ERR_INVALID, "the form ends within the data of part %d: the last boundary is missing", m->parts);
 	}
-	return err_set(err, ERR_INVALID, "the form ends behind part %d: the two dashes of the last boundary are missing", m->parts);
+	return err_set(err, ERR_INVALID, "the form ends behind a boundary, after %d parts: its two dashes are missing, or the next part", m->parts);
 }
 
 /* --- the beginning --- */

@@ -20,6 +20,9 @@
 #define LLVMFuzzerTestOneInput fuzz_request_facts
 #include "tests/fuzz/fuzz_request_facts.c"
 #undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_multipart
+#include "tests/fuzz/fuzz_multipart.c"
+#undef LLVMFuzzerTestOneInput
 
 static void test_fuzz_corpus_of_sse_keeps_its_promises(void **state)
 {
@@ -45,6 +48,12 @@ static void test_fuzz_corpus_of_request_facts_keeps_its_promises(void **state)
 	corpus_replay("tests/fuzz/corpus/request_facts", 5, 300, fuzz_request_facts);
 }
 
+static void test_fuzz_corpus_of_multipart_keeps_its_promises(void **state)
+{
+	(void)state;
+	corpus_replay("tests/fuzz/corpus/multipart", 10, 400, fuzz_multipart);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -52,6 +61,7 @@ int main(void)
 		cmocka_unit_test(test_fuzz_corpus_of_json_keeps_its_promises),
 		cmocka_unit_test(test_fuzz_corpus_of_conf_keeps_its_promises),
 		cmocka_unit_test(test_fuzz_corpus_of_request_facts_keeps_its_promises),
+		cmocka_unit_test(test_fuzz_corpus_of_multipart_keeps_its_promises),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
