@@ -79,6 +79,8 @@ static enum flow_next receive_start(struct flow *f)
 		return request_fail(q, ERR_OVERLOADED, "too many batches are arriving at once");
 	q->on_gone = on_client_gone;
 	op_start(&u->op, f, "the body", NULL);
+	if (q->whole)
+		arrival_over(u, 0);
 	return FLOW_WAIT;
 }
 

@@ -148,7 +148,7 @@ static void on_piece(struct request *q, struct str piece)
 static void on_whole(struct request *q)
 {
 	struct form *f = q->state;
-	if (f->is_over)
+	if (f->is_over || !f->op.active) /* form_receive sees that it is whole */
 		return;
 	int rc = multipart_end(f->parser, &q->err);
 	if (rc == 0 && !f->has_file)
@@ -163,6 +163,8 @@ enum flow_next form_receive(struct request *q)
 	op_start(&f->op, &q->flow, "the body", NULL);
 	if (q->gone)
 		over(f, -(int)ERR_CANCELED);
+	else if (q->whole) /* it is empty */
+		on_whole(q);
 	else
 		http_body_resume(q->http);
 	return FLOW_WAIT;

@@ -247,10 +247,10 @@ static void on_end(struct http_req *h)
 {
 	struct request *q = h->user;
 	q->whole = true;
-	if (h->body_streamed)
-		q->stream->on_whole(q);
-	else
+	if (!h->body_streamed)
 		advance(q);
+	else if (q->started) /* else there is none, and its steps see that */
+		q->stream->on_whole(q);
 }
 
 static void on_gone(struct http_req *h)

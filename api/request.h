@@ -20,7 +20,7 @@ struct submit;
 struct body_stream {
 	const struct flow_step *steps; /* NULL: the route's */
 	void (*on_piece)(struct request *q, struct str piece); /* may pause: http_body_pause */
-	void (*on_whole)(struct request *q);                   /* nothing more comes */
+	void (*on_whole)(struct request *q); /* nothing more comes; an empty body may be whole (q->whole) before the steps start, and this is not called then */
 };
 
 struct request {
