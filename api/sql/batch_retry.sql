@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- A new attempt series for the jobs of a batch that ended without success, among the $5 that follow line $4: as retry.sql, for many. The
 -- batch is open again, and no longer canceled; one that came as a file is running again, and its output will be written anew: the files that were
--- stay until they expire. Under a cost cap as many jobs go back as it leaves room for by their bounds (a retried one counts its bound and what it cost), and none while it is loading.
--- What the jobs cost stays counted. $1 bucket $2 batch $3 tenant $6 deadline in ms.
+-- stay until they expire. Under a cost cap as many jobs go back as it leaves room for by their bounds (a retried one counts its bound and what it cost),
+-- and none while it is loading. What the jobs cost stays counted. $1 bucket $2 batch $3 tenant $6 deadline in ms.
 -- Returns the last line looked at (NULL: there was none, all is done; $4: the batch changed meanwhile, look again) and how many jobs went back.
 with cap as materialized (
 	select case when f.stage >= 2 then f.max_cost_nanousd - (
