@@ -54,7 +54,7 @@ TEST_PROGS := $(patsubst tests/%.c,$(OUT)/tests/%,$(TESTS))
 TEST_LIB_OBJS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/lib/*.c))
 BENCH_PROGS := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(wildcard tests/bench/*.c))
 
-.PHONY: all build run test unit asan lint fmt bench docs deps deps-test help install clean
+.PHONY: all build run test unit asan lint fmt bench docs deps deps-test deps-bench help install clean
 MAKEFLAGS += -r
 # Compiling takes all processors, unless somebody said how many; the targets of people go one after the other.
 ifeq ($(MAKELEVEL)$(filter -j% --jobserver%,$(MAKEFLAGS)),0)
@@ -92,7 +92,7 @@ unit: $(TEST_PROGS)
 e2e: $(PROG)
 	$(Q)MILLRACE_BIN="$(abspath $(PROG))" tests/lib/run-e2e "$(T)"
 
-bench: deps-test ## Measure speed and size; writes tests/bench/README.md
+bench: deps-bench ## Measure speed and size; writes tests/bench/README.md
 	$(Q)$(MAKE) --no-print-directory BUILT=1 MODE=release prog bench-progs
 	$(Q)MILLRACE_BIN="$(abspath $(BUILD)/release/millrace)" $(PY) tests/bench/run.py $(BENCH)
 
@@ -103,6 +103,9 @@ deps:
 
 deps-test:
 	$(Q)deploy/install-packages test
+
+deps-bench:
+	$(Q)deploy/install-packages bench
 
 lint: deps-test ## Include rules, banned names, sizes, complexity, cppcheck, SPDX lines
 	$(Q)$(MAKE) --no-print-directory BUILT=1 MODE=debug prog

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * load: durable submissions over HTTP. N keep-alive connections, each sends POST /v1/jobs with a body of its own and an Idempotency-Key
+ * load: requests over HTTP. N keep-alive connections, each sends POST /v1/jobs with a body of its own and an Idempotency-Key
  * of its own, waits for the answer, and sends the next; for S seconds. Prints one JSON line: requests per second and latencies.
  *
  *   load HOST PORT KEY CONNECTIONS SECONDS BODY_BYTES [ROUTE]
+ *   load HOST PORT KEY CONNECTIONS SECONDS BODY_BYTES MODEL chat [HEADER…]    the same with POST /v1/chat/completions, without a key of its own
  *
  * It is made to cost little beside the server that it measures: one thread, epoll, one write and mostly one read per request, no parsing beyond
  * status and length.
@@ -38,6 +39,8 @@ struct connection {
 struct run {
 	struct sockaddr_in to;
 	const char *key, *route;
+	char *const *headers; /* "Name: value", further ones of a chat; ended by NULL */
+	bool is_chat;
 	struct buf body; /* all but the number, which makes each body its own */
 	uint64_t number, requests, errors, end_ns;
 	uint32_t latencies[BUCKETS];
@@ -56,11 +59,17 @@ static void make_request(struct run *r, struct connection *c)
 	buf_clear(&c->out);
 	struct buf tail;
 	buf_init(&tail, 256);
-	buf_printf(&tail, "\"}],\"max_tokens\":64},\"metadata\":{\"n\":\"%llu\"}}", (unsigned long long)n);
-	buf_printf(&c->out,
-	           "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n"
-	           "Idempotency-Key: %s-%llu\r\nContent-Length: %zu\r\n\r\n",
-	           r->key, r->prefix, (unsigned long long)n, r->body.n + tail.n);
+	if (r->is_chat)
+		buf_printf(&tail, "%llu\"}],\"max_tokens\":64}", (unsigned long long)n);
+	else
+		buf_printf(&tail, "\"}],\"max_tokens\":64},\"metadata\":{\"n\":\"%llu\"}}", (unsigned long long)n);
+	buf_printf(&c->out, "POST %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n",
+	           r->is_chat ? "/v1/chat/completions" : "/v1/jobs", r->key);
+	for (char *const *header = r->headers; *header; header++)
+		buf_printf(&c->out, "%s\r\n", *header);
+	if (!r->is_chat)
+		buf_printf(&c->out, "Idempotency-Key: %s-%llu\r\n", r->prefix, (unsigned long long)n);
+	buf_printf(&c->out, "Content-Length: %zu\r\n\r\n", r->body.n + tail.n);
 	buf_add_str(&c->out, buf_str(&r->body));
 	buf_add_str(&c->out, buf_str(&tail));
 	buf_done(&tail);
@@ -105,7 +114,7 @@ static void note(struct run *r, const struct connection *c, int status)
 {
 	uint64_t bucket = (clock_mono_ns() - c->began_ns) / BUCKET_NS;
 	r->requests++;
-	r->errors += status != 202;
+	r->errors += status != (r->is_chat ? 200 : 202);
 	r->latencies[bucket < BUCKETS ? bucket : BUCKETS - 1]++;
 }
 
@@ -164,7 +173,8 @@ static uint64_t number(const char *z)
 static void make_body(struct run *r, size_t bytes)
 {
 	buf_init(&r->body, 1 << 24);
-	buf_printf(&r->body, "{\"route\":\"%s\",\"request\":{\"messages\":[{\"role\":\"user\",\"content\":\"", r->route);
+	buf_printf(&r->body, r->is_chat ? "{\"model\":\"%s\",\"messages\":[{\"role\":\"user\",\"content\":\""
+	                                : "{\"route\":\"%s\",\"request\":{\"messages\":[{\"role\":\"user\",\"content\":\"", r->route);
 	while (r->body.n + 60 < bytes)
 		buf_add_z(&r->body, "Each contributor grants a licence to the work. ");
 }
@@ -173,7 +183,7 @@ int main(int argc, char **argv)
 {
 	static struct run r;
 	if (argc < 7) {
-		fprintf(stderr, "usage: load HOST PORT KEY CONNECTIONS SECONDS BODY_BYTES [ROUTE]\n");
+		fprintf(stderr, "usage: load HOST PORT KEY CONNECTIONS SECONDS BODY_BYTES [ROUTE [chat [HEADER…]]]\n");
 		return 2;
 	}
 	r.to.sin_family = AF_INET;
@@ -181,6 +191,8 @@ int main(int argc, char **argv)
 	inet_pton(AF_INET, argv[1], &r.to.sin_addr);
 	r.key = argv[3];
 	r.route = argc > 7 ? argv[7] : "default";
+	r.is_chat = argc > 8 && str_eq_z(STR("chat"), argv[8]);
+	r.headers = argv + (argc > 9 ? 9 : argc); /* argv[argc] is NULL */
 	make_body(&r, number(argv[6]));
 	struct buf prefix;
 	buf_init(&prefix, 32);

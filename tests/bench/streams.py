@@ -20,6 +20,8 @@ class Follower:
 class Streams:
     """Submits jobs at a rate and follows each from its beginning."""
 
+    TEXT, END = b"event: text", b"event: end"
+
     def __init__(self, host, port, key):
         self.to, self.key = (host, port), key
         self.selector = selectors.DefaultSelector()
@@ -52,20 +54,23 @@ class Streams:
     def follow(self, job):
         s = socket.create_connection(self.to)
         s.setblocking(False)
-        s.send(b"GET /v1/jobs/%s/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n" % (job.encode(), self.key.encode()))
+        s.send(self.request(job))
         follower = Follower(job)
         self.selector.register(s, selectors.EVENT_READ, follower)
         self.all.append(follower)
         self.open += 1
 
+    def request(self, job):
+        return b"GET /v1/jobs/%s/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n" % (job.encode(), self.key.encode())
+
     def receive(self, s, follower):
         piece = s.recv(65536)
         now = time.time()
         text = follower.tail + piece
-        if follower.first_text_s is None and b"event: text" in text:
+        if follower.first_text_s is None and self.TEXT in text:
             follower.first_text_s = now
-        follower.ended = b"event: end" in text
-        follower.tail = text[-16:]
+        follower.ended = self.END in text
+        follower.tail = text[-32:]
         if follower.ended or not piece:
             self.selector.unregister(s)
             s.close()
@@ -101,3 +106,17 @@ class Streams:
         if len(self.all) < jobs or not all(f.ended and f.first_text_s for f in self.all):
             raise SystemExit("streams: not all ended with text")
         return most
+
+
+class Chats(Streams):
+    """Streamed chats, each on a connection of its own; their answers begin with "The"."""
+
+    TEXT, END = b'"content":"The', b"data: [DONE]"
+
+    def submit(self, body):
+        return body.hex()
+
+    def request(self, job):
+        body = bytes.fromhex(job)
+        return b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (
+            self.key.encode(), len(body), body)
