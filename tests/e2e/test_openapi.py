@@ -78,7 +78,9 @@ def body_of(operation):
     content = operation.get("requestBody", {}).get("content", {})
     if "multipart/form-data" in content:
         return b'--b\r\nContent-Disposition: form-data; name="data"; filename="x"\r\n\r\nx\r\n--b--\r\n', "multipart/form-data; boundary=b"
-    return (b"{}", "application/json") if content else (None, None)
+    if not content:
+        return None, None
+    return json.dumps(content["application/json"].get("example", {})).encode(), "application/json"
 
 
 def test_every_operation_that_wants_a_key_refuses_without_one_and_the_admins_refuse_others(stack, document):
