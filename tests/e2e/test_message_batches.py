@@ -79,6 +79,17 @@ def test_lines_say_how_they_ended(stack):
         assert result["type"] == "errored" and result["error"]["type"] == "error" and result["error"]["error"]["type"] == "invalid_request_error"
 
 
+def test_what_failed_is_retried_by_the_batchs_other_name(stack):
+    script(stack, model="sim-extract", error_class="context_window")
+    batch = ended(stack, create(stack, requests(3)).json["id"])
+    assert batch["request_counts"]["errored"] == 3
+    script(stack, model="sim-extract", answer="ok")
+    answer = stack.http().post(f"/v1/batches/{batch['id'].replace('msgbatch_', 'batch_')}/retry")
+    assert answer.status == 202, answer
+    assert ended(stack, batch["id"])["request_counts"]["succeeded"] == 3
+    assert {result["message"]["content"][0]["text"] for result in results(stack, batch["id"]).values()} == {"ok"}
+
+
 def test_all_faults_are_named_and_nothing_is_made(door):
     bad = [
         {"custom_id": "a", "params": params()},
