@@ -97,12 +97,30 @@ static int say_to_client(const struct face *face, struct arena *a, struct err *e
 	return err_set_at(err, err->code, said, STR_FMT, STR_ARG(text));
 }
 
+/* Levels of arrays and objects. */
+static int depth_of(const json_t *v)
+{
+	int most = 0, one;
+	size_t i;
+	const char *name;
+	json_t *in;
+	json_array_foreach(v, i, in)
+		if ((one = depth_of(in)) > most)
+			most = one;
+	json_object_foreach((json_t *)(uintptr_t)v, name, in)
+		if ((one = depth_of(in)) > most)
+			most = one;
+	return json_is_array(v) || json_is_object(v) ? most + 1 : 0;
+}
+
 int face_submission(const struct face *face, const struct face_request *r, struct arena *a, const struct submission_rules *rules, struct submission *ret,
                     struct err *err)
 {
 	_cleanup_(json_drop) json_t *native = json_object();
 	const char *name;
 	json_t *value;
+	if (depth_of(r->request) >= JSON_DEPTH_MAX || depth_of(r->echo) >= JSON_DEPTH_MAX)
+		return err_set(err, ERR_BAD_JSON, "the request is nested too deeply to be stored");
 	json_object_set(native, "request", r->request);
 	json_set_str(native, "route", r->model);
 	if (face->kind == SUBMISSION_EMBEDDINGS)

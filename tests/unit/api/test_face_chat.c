@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* OpenAI's chat completions, completions and embeddings: what a body becomes, what is refused by name, and how a result and running text are written. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "api/faces/face.h"
+
+#define HI "\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
+
+static struct arena arena;
+
+static json_t *parsed(const char *text)
+{
+	struct err err = { 0 };
+	json_t *v = json_parse(str_from(text), &err);
+	if (!v)
+		fail_msg("%s: %s", err.text, text);
+	return v;
+}
+
+static int start(void **state)
+{
+	(void)state;
+	arena_init(&arena, 1 << 20);
+	return 0;
+}
+
+static int end(void **state)
+{
+	(void)state;
+	arena_done(&arena);
+	return 0;
+}
+
+static void becomes(const struct face *face, const char *body, const char *wanted)
+{
+	struct face_request r = { 0 };
+	struct err err = { 0 };
+	json_t *b = parsed(body), *want = parsed(wanted);
+	if (face->read(&arena, b, &r, &err) < 0)
+		fail_msg("%s: %s\n%s", err.param, err.text, body);
+	if (!json_equal(r.request, want))
+		fail_msg("%s did not become %s", body, wanted);
+	face_request_done(&r);
+	json_decref(b);
+	json_decref(want);
+}
+
+static void refused(const struct face *face, const char *body, enum err_code code, const char *param)
+{
+	struct face_request r = { 0 };
+	struct err err = { 0 };
+	json_t *b = parsed(body);
+	int rc = face->read(&arena, b, &r, &err);
+	if (rc != -(int)code || err.code != code || strcmp(err.param, param) != 0)
+		fail_msg("%s: %d, %s at %s", body, rc, err.text, err.param);
+	face_request_done(&r);
+	json_decref(b);
+}
+
+/* What face makes of a result, with `partial` or not. */
+static struct str written(const struct face *face, const char *result, const char *echo, bool partial)
+{
+	struct buf b;
+	json_t *v = parsed(result), *e = echo ? parsed(echo) : NULL;
+	const struct face_answer j = { .form = face->form, .created_us = 1700000000123456, .model = STR("asked"), .result = v, .echo = e, .partial = partial };
+	buf_init(&b, 1 << 20);
+	int rc = face->write(&b, &j);
+	struct str ret = rc < 0 ? (struct str){ 0 } : arena_str(&arena, buf_str(&b));
+	assert_true(rc >= 0 || rc == -(int)ERR_BAD_OUTPUT);
+	buf_done(&b);
+	json_decref(v);
+	json_decref(e);
+	return ret;
+}
+
+static void writes(const struct face *face, const char *result, const char *echo, const char *wanted)
+{
+	struct str got = written(face, result, echo, false);
+	if (!str_eq_z(got, wanted))
+		fail_msg("%.*s\nis not %s", (int)got.n, got.p, wanted);
+}
+
+/* --- chat --- */
+
+static void test_face_chat_passes_on_what_is_the_models(void **state)
+{
+	(void)state;
+	becomes(&face_chat, "{" HI ",\"temperature\":0.5,\"user\":\"u\",\"new_field\":[1],\"seed\":null}",
+	        "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"temperature\":0.5,\"user\":\"u\",\"new_field\":[1],\"seed\":null}");
+	becomes(&face_chat, "{" HI ",\"stream\":true,\"stream_options\":{\"include_usage\":true},\"metadata\":{\"a\":\"b\"},\"store\":true,\"millrace\":{}}",
+	        "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
+	becomes(&face_chat, "{" HI ",\"n\":3,\"logprobs\":true}", "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"n\":3,\"logprobs\":true}");
+}
+
+static void test_face_chat_reads_what_is_ours(void **state)
+{
+	(void)state;
+	struct face_request r = { 0 };
+	struct err err = { 0 };
+	json_t *b = parsed("{" HI ",\"user\":\"\",\"stream\":true,\"stream_options\":{\"include_usage\":true},\"metadata\":{\"a\":\"b\"},\"millrace\":{\"priority\":1}}");
+	assert_int_equal(face_chat.read(&arena, b, &r, &err), 0);
+	assert_true(str_eq_z(r.model, "m") && r.stream && r.include_usage && r.user.p == NULL);
+	assert_true(r.metadata == json_get(b, "metadata") && r.millrace == json_get(b, "millrace"));
+	face_request_done(&r);
+	json_decref(b);
+}
+
+static void test_face_chat_refuses_by_the_clients_names(void **state)
+{
+	(void)state;
+	refused(&face_chat, "[]", ERR_WRONG_TYPE, "");
+	refused(&face_chat, "{\"messages\":[]}", ERR_MISSING_FIELD, "/model");
+	refused(&face_chat, "{\"model\":1}", ERR_WRONG_TYPE, "/model");
+	refused(&face_chat, "{" HI ",\"user\":7}", ERR_WRONG_TYPE, "/user");
+	refused(&face_chat, "{" HI ",\"stream\":\"yes\"}", ERR_WRONG_TYPE, "/stream");
+	refused(&face_chat, "{" HI ",\"stream_options\":{}}", ERR_INVALID, "/stream_options");
+	refused(&face_chat, "{" HI ",\"stream\":true,\"stream_options\":{\"include_usage\":1}}", ERR_WRONG_TYPE, "/stream_options/include_usage");
+	refused(&face_chat, "{" HI ",\"stream\":true,\"n\":2}", ERR_UNSUPPORTED, "/n");
+	refused(&face_chat, "{" HI ",\"stream\":true,\"modalities\":[\"text\",\"audio\"]}", ERR_UNSUPPORTED, "/modalities");
+	refused(&face_chat, "{" HI ",\"function_call\":\"auto\"}", ERR_UNSUPPORTED, "/function_call");
+	refused(&face_chat, "{" HI ",\"metadata\":[]}", ERR_WRONG_TYPE, "/metadata");
+	refused(&face_chat, "{" HI ",\"millrace\":{\"echo\":1}}", ERR_UNKNOWN_FIELD, "/millrace/echo");
+}
+
+#define CHOICES(finish) "\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"ho\"},\"finish_reason\":\"" finish "\"}]"
+#define NO_ID           "00000000000000000000000000000000"
+
+static void test_face_chat_writes_the_result_under_the_jobs_name(void **state)
+{
+	(void)state;
+	writes(&face_chat, "{\"id\":\"x\",\"object\":\"y\",\"created\":1,\"model\":\"served\"," CHOICES("stop") ",\"system_fingerprint\":\"f\"}", NULL,
+	       "{\"id\":\"chatcmpl-" NO_ID "\",\"object\":\"chat.completion\",\"created\":1700000000,\"model\":\"served\"," CHOICES("stop") ",\"system_fingerprint\":\"f\"}");
+	writes(&face_chat, "{" CHOICES("stop") "}", NULL,
+	       "{" CHOICES("stop") ",\"id\":\"chatcmpl-" NO_ID "\",\"object\":\"chat.completion\",\"created\":1700000000,\"model\":\"asked\"}");
+	assert_null(written(&face_chat, "{\"choices\":[]}", NULL, false).p);
+	struct str cut = written(&face_chat, "{\"partial\":true," CHOICES("stop") "}", NULL, true);
+	assert_true(str_find(cut, STR("\"finish_reason\":\"length\"")) > 0 && str_find(cut, STR("partial")) < 0);
+}
+
+/* Everything that a stream of `deltas` (a JSON array) writes. */
+static struct str streamed(const struct face *face, const char *deltas, const char *result, bool include_usage)
+{
+	struct buf out;
+	json_t *all = parsed(deltas), *v = parsed(result), *delta;
+	size_t i;
+	buf_init(&out, 1 << 20);
+	struct face_stream s = { .out = &out, .a = &arena, .model = STR("m"), .created_us = 5000000, .include_usage = include_usage, .starting_after = -1 };
+	const struct face_answer j = { .result = v };
+	face->stream_begin(&s);
+	json_array_foreach(all, i, delta)
+		face->stream_delta(&s, delta);
+	face->stream_end(&s, &j);
+	struct str ret = arena_str(&arena, buf_str(&out));
+	buf_done(&out);
+	json_decref(all);
+	json_decref(v);
+	return ret;
+}
+
+#define HEAD(object, id) "data: {\"id\":\"" id NO_ID "\",\"object\":\"" object "\",\"created\":5,\"model\":\"m\","
+#define CHUNK          HEAD("chat.completion.chunk", "chatcmpl-")
+#define DELTA(d, f)    "\"choices\":[{\"index\":0,\"delta\":" d ",\"logprobs\":null,\"finish_reason\":" f "}]"
+
+static void test_face_chat_streams_role_deltas_finish_and_usage(void **state)
+{
+	(void)state;
+	struct str got = streamed(&face_chat, "[{\"content\":\"h\\n\"},{\"tool_calls\":[{\"index\":0}]}]",
+	                          "{" CHOICES("tool_calls") ",\"usage\":{\"total_tokens\":3},\"system_fingerprint\":\"f\"}", true);
+	const char *want = CHUNK DELTA("{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null}", "null") ",\"usage\":null}\n\n"
+	    CHUNK DELTA("{\"content\":\"h\\n\"}", "null") ",\"usage\":null}\n\n"
+	    CHUNK DELTA("{\"tool_calls\":[{\"index\":0}]}", "null") ",\"usage\":null}\n\n"
+	    CHUNK "\"system_fingerprint\":\"f\"," DELTA("{}", "\"tool_calls\"") ",\"usage\":null}\n\n"
+	    CHUNK "\"system_fingerprint\":\"f\",\"choices\":[],\"usage\":{\"total_tokens\":3}}\n\n"
+	    "data: [DONE]\n\n";
+	if (!str_eq_z(got, want))
+		fail_msg("%.*s", (int)got.n, got.p);
+	got = streamed(&face_chat, "[]", "{" CHOICES("stop") "}", false);
+	assert_true(str_find(got, STR("usage")) < 0 && str_has_suffix(got, STR("data: [DONE]\n\n")));
+}
+
+static void test_face_chat_tells_a_broken_stream_without_done(void **state)
+{
+	(void)state;
+	struct buf out;
+	struct err err = { .code = ERR_STREAM_RESTARTED, .text = "why" };
+	buf_init(&out, 1 << 16);
+	struct face_stream s = { .out = &out, .a = &arena };
+	face_chat.stream_fail(&s, &err);
+	assert_true(str_eq_z(buf_str(&out), "data: {\"error\":{\"message\":\"why\",\"type\":\"server_error\",\"param\":null,\"code\":\"stream_restarted\"}}\n\n"));
+	buf_done(&out);
+}
+
+/* --- completions --- */
+
+static void test_face_completion_is_a_message_of_a_user(void **state)
+{
+	(void)state;
+	becomes(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\"}", "{\"messages\":[{\"role\":\"user\",\"content\":\"p\"}],\"max_tokens\":16}");
+	becomes(&face_completion, "{\"model\":\"m\",\"prompt\":[\"p\"],\"max_tokens\":3,\"stop\":[\"x\"],\"echo\":false,\"best_of\":1,\"other\":1}",
+	        "{\"messages\":[{\"role\":\"user\",\"content\":\"p\"}],\"max_tokens\":3,\"stop\":[\"x\"]}");
+	refused(&face_completion, "{\"model\":\"m\"}", ERR_MISSING_FIELD, "/prompt");
+	refused(&face_completion, "{\"model\":\"m\",\"prompt\":[]}", ERR_UNSUPPORTED, "/prompt");
+	refused(&face_completion, "{\"model\":\"m\",\"prompt\":[1,2]}", ERR_UNSUPPORTED, "/prompt");
+	refused(&face_completion, "{\"model\":\"m\",\"prompt\":{}}", ERR_WRONG_TYPE, "/prompt");
+	refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"logprobs\":3}", ERR_UNSUPPORTED, "/logprobs");
+	refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"best_of\":3}", ERR_UNSUPPORTED, "/best_of");
+	assert_string_equal(face_completion.pointer(&arena, "/messages/0/content"), "/prompt");
+	assert_string_equal(face_completion.pointer(&arena, "/temperature"), "/temperature");
+}
+
+static void test_face_completion_writes_text(void **state)
+{
+	(void)state;
+	writes(&face_completion, "{" CHOICES("length") ",\"usage\":{\"total_tokens\":3}}", NULL,
+	       "{\"id\":\"cmpl-" NO_ID "\",\"object\":\"text_completion\",\"created\":1700000000,\"model\":\"asked\",\"choices\":[{\"text\":\"ho\",\"index\":0,"
+	       "\"logprobs\":null,\"finish_reason\":\"length\"}],\"usage\":{\"total_tokens\":3}}");
+	struct str got = streamed(&face_completion, "[{\"content\":\"h\"},{\"reasoning_content\":\"r\"}]", "{" CHOICES("stop") "}", false);
+	const char *want = HEAD("text_completion", "cmpl-") "\"choices\":[{\"text\":\"h\",\"index\":0,\"logprobs\":null,\"finish_reason\":null}]}\n\n"
+	    HEAD("text_completion", "cmpl-") "\"choices\":[{\"text\":\"\",\"index\":0,\"logprobs\":null,\"finish_reason\":\"stop\"}]}\n\n"
+	    "data: [DONE]\n\n";
+	if (!str_eq_z(got, want))
+		fail_msg("%.*s", (int)got.n, got.p);
+}
+
+/* --- embeddings --- */
+
+static void test_face_embeddings_reads_texts_and_tokens(void **state)
+{
+	(void)state;
+	becomes(&face_embeddings, "{\"model\":\"m\",\"input\":[\"a\",\"b\"],\"encoding_format\":\"base64\",\"dimensions\":8}",
+	        "{\"input\":[\"a\",\"b\"],\"dimensions\":8}");
+	becomes(&face_embeddings, "{\"model\":\"m\",\"input\":[[1],[2,3]],\"user\":\"u\",\"dimensions\":null}", "{\"input\":[[1],[2,3]],\"user\":\"u\"}");
+	refused(&face_embeddings, "{\"model\":\"m\",\"input\":[\"a\",[1]]}", ERR_WRONG_TYPE, "/input/1");
+	refused(&face_embeddings, "{\"model\":\"m\",\"input\":[[]]}", ERR_WRONG_TYPE, "/input/0");
+	refused(&face_embeddings, "{\"model\":\"m\",\"input\":[\"\"]}", ERR_OUT_OF_RANGE, "/input/0");
+	refused(&face_embeddings, "{\"model\":\"m\",\"input\":\"a\",\"dimensions\":0}", ERR_OUT_OF_RANGE, "/dimensions");
+	refused(&face_embeddings, "{\"model\":\"m\",\"input\":\"a\",\"encoding_format\":1}", ERR_WRONG_TYPE, "/encoding_format");
+}
+
+#define E(v)        "{\"object\":\"list\",\"data\":[{\"object\":\"embedding\",\"index\":0,\"embedding\":" v "}],\"model\":\"asked\",\"usage\":{\"prompt_tokens\":2,\"total_tokens\":2}}"
+#define RESULT(v)   "{\"data\":[{\"embedding\":" v "}],\"usage\":{\"prompt_tokens\":2}}"
+#define BASE64_ECHO "{\"encoding_format\":\"base64\"}"
+
+static void test_face_embeddings_are_little_endian_float32_in_base64(void **state)
+{
+	(void)state;
+	writes(&face_embeddings, RESULT("[1,-0.5,0.0]"), NULL, E("[1,-0.5,0.0]"));
+	writes(&face_embeddings, RESULT("[1,-0.5,0.0]"), BASE64_ECHO, E("\"AACAPwAAAL8AAAAA\""));
+	/* A provider that answers in base64 of its own accord. */
+	writes(&face_embeddings, RESULT("\"AACAPwAAAL8AAAAA\""), BASE64_ECHO, E("\"AACAPwAAAL8AAAAA\""));
+	writes(&face_embeddings, RESULT("\"AACAPwAAAL8AAAAA\""), NULL, E("[1.0,-0.5,0.0]"));
+	assert_null(written(&face_embeddings, RESULT("\"AACA\""), NULL, false).p);
+	assert_null(written(&face_embeddings, RESULT("\"AADAfw==\""), NULL, false).p); /* NaN */
+	assert_null(written(&face_embeddings, RESULT("7"), NULL, false).p);
+	assert_null(written(&face_embeddings, "{\"data\":1}", NULL, false).p);
+}
+
+/* --- all --- */
+
+static void test_face_of_knows_each_form_once(void **state)
+{
+	(void)state;
+	assert_null(face_of(FORM_NATIVE));
+	assert_null(face_of((enum face_form)99));
+	for (int form = FORM_NATIVE + 1; form < FORM_COUNT; form++)
+		if (face_of((enum face_form)form))
+			assert_int_equal(face_of((enum face_form)form)->form, form);
+	assert_ptr_equal(face_of(FORM_CHAT), &face_chat);
+	assert_ptr_equal(face_of(FORM_EMBEDDINGS), &face_embeddings);
+	assert_ptr_equal(face_of(FORM_COMPLETION), &face_completion);
+}
+
+static void test_face_stored_body_is_a_native_job(void **state)
+{
+	(void)state;
+	struct face_request r = { 0 };
+	struct err err = { 0 };
+	struct str stored;
+	json_t *b = parsed("{\"model\":\"m\",\"input\":\"x\",\"encoding_format\":\"base64\",\"millrace\":{\"priority\":2}}");
+	assert_int_equal(face_embeddings.read(&arena, b, &r, &err), 0);
+	assert_int_equal(face_store(&r, &arena, &stored, &err), 0);
+	assert_true(str_eq_z(stored, "{\"route\":\"m\",\"request\":{\"input\":\"x\"},\"echo\":{\"encoding_format\":\"base64\"},\"priority\":2}"));
+	face_request_done(&r);
+	json_decref(b);
+}
+
+/* Stored one level deeper than it came, a request must still be read by the worker. */
+static void test_face_refuses_what_could_be_stored_but_not_read(void **state)
+{
+	(void)state;
+	for (int levels = JSON_DEPTH_MAX - 4; levels <= JSON_DEPTH_MAX - 1; levels++) {
+		struct face_request r = { 0 };
+		struct err err = { 0 };
+		struct submission job;
+		struct conf conf = { .job_max_attempts = 3 };
+		struct netguard guard;
+		struct buf b;
+		netguard_init(&guard);
+		buf_init(&b, 4096);
+		buf_add_z(&b, "{" HI ",\"x\":");
+		for (int i = 0; i < levels; i++)
+			buf_add_char(&b, '[');
+		for (int i = 0; i < levels; i++)
+			buf_add_char(&b, ']');
+		buf_add_char(&b, '}');
+		json_t *body = parsed(arena_str(&arena, buf_str(&b)).p);
+		buf_done(&b);
+		const struct submission_rules rules = { &conf, &guard, 0 };
+		assert_int_equal(face_chat.read(&arena, body, &r, &err), 0);
+		int rc = face_submission(&face_chat, &r, &arena, &rules, &job, &err);
+		/* This configuration has no route: what is not too deep gets that far. */
+		assert_int_equal(rc, levels < JSON_DEPTH_MAX - 1 ? -(int)ERR_UNKNOWN_ROUTE : -(int)ERR_BAD_JSON);
+		assert_string_equal(err.param, levels < JSON_DEPTH_MAX - 1 ? "/model" : "");
+		face_request_done(&r);
+		json_decref(body);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_face_chat_passes_on_what_is_the_models, start, end),
+		cmocka_unit_test_setup_teardown(test_face_chat_reads_what_is_ours, start, end),
+		cmocka_unit_test_setup_teardown(test_face_chat_refuses_by_the_clients_names, start, end),
+		cmocka_unit_test_setup_teardown(test_face_chat_writes_the_result_under_the_jobs_name, start, end),
+		cmocka_unit_test_setup_teardown(test_face_chat_streams_role_deltas_finish_and_usage, start, end),
+		cmocka_unit_test_setup_teardown(test_face_chat_tells_a_broken_stream_without_done, start, end),
+		cmocka_unit_test_setup_teardown(test_face_completion_is_a_message_of_a_user, start, end),
+		cmocka_unit_test_setup_teardown(test_face_completion_writes_text, start, end),
+		cmocka_unit_test_setup_teardown(test_face_embeddings_reads_texts_and_tokens, start, end),
+		cmocka_unit_test_setup_teardown(test_face_embeddings_are_little_endian_float32_in_base64, start, end),
+		cmocka_unit_test_setup_teardown(test_face_of_knows_each_form_once, start, end),
+		cmocka_unit_test_setup_teardown(test_face_stored_body_is_a_native_job, start, end),
+		cmocka_unit_test_setup_teardown(test_face_refuses_what_could_be_stored_but_not_read, start, end),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
