@@ -2,9 +2,8 @@
 """Streamed chat completions: the text as it comes, exactly the result's, and an end that says how it went."""
 
 import json
-import socket
-import time
-from urllib.parse import urlsplit
+
+import pytest
 
 from faults import calls, in_flight, script
 from stack import wait_until
@@ -152,3 +151,50 @@ def test_another_attempt_with_the_same_text_goes_on_where_the_first_broke(stack)
     assert len(calls(stack)) == 2 and stream.text == WORDS and stream.done and not stream.error
 
 
+
+
+@pytest.mark.parametrize("headers, status", [(None, "canceled"), ({"Idempotency-Key": "k"}, "succeeded")])
+def test_another_attempt_with_another_text_ends_the_stream(stack, headers, status):
+    script(stack, model="sim-extract", answer=WORDS, between_ms=30, chunk_bytes=12, cut_after_bytes=4000, fail_first=1)
+    with Chunks(stack, headers=headers) as stream:
+        for _ in stream:
+            if stream.text:
+                break
+        script(stack, model="sim-extract", answer="ANOTHER " * 60, between_ms=30, chunk_bytes=12)
+        stream.all()
+    assert stream.error["code"] == "stream_restarted" and stream.job_id in stream.error["message"] and not stream.done
+    assert WORDS.startswith(stream.text) and stream.text
+    stack.wait_for(stream.job_id, status)
+
+
+def test_a_job_that_fails_after_text_says_so_in_the_stream(stack):
+    script(stack, model="sim-extract", answer=WORDS, between_ms=20, chunk_bytes=12, stream_error={"class": "content_filter", "after_bytes": 4000})
+    with Chunks(stack) as stream:
+        stream.all()
+    assert stream.status == 200 and stream.text and not stream.done
+    assert stream.error["code"] == stack.get(stream.job_id)["error"]["code"]
+
+
+def test_a_draining_process_ends_its_streams_or_says_that_it_cannot(make_stack):
+    stack = make_stack(apis=2, config={"server": {"grace": "2s"}})
+    script(stack, model="sim-extract", answer=WORDS, between_ms=20, chunk_bytes=24)  # about half a second
+    with Chunks(stack) as short:
+        next(iter(short))
+        script(stack, model="sim-extract", answer=WORDS, between_ms=500, chunk_bytes=12)
+        with Chunks(stack) as long:
+            next(iter(long))
+            stack.apis[0].term()
+            short.all()
+            long.all()
+    assert short.text == WORDS and short.done
+    assert long.error["code"] == "draining" and not long.done
+    stack.wait_for(long.job_id, "canceled", api=1)
+
+
+def test_completions_are_streamed_as_text(stack):
+    script(stack, model="sim-extract", answer=WORDS, between_ms=5, chunk_bytes=12)
+    with Chunks(stack, path="/v1/completions", prompt="once", max_tokens=500) as stream:
+        stream.all()
+    assert {c["object"] for c in stream.chunks} == {"text_completion"} and stream.done
+    assert "".join(c["choices"][0]["text"] for c in stream.chunks) == WORDS
+    assert [c["choices"][0]["finish_reason"] for c in stream.chunks[-2:]] == [None, "stop"]
