@@ -3,6 +3,9 @@
 
 alter table limit_hold add column call_ms bigint not null default 60000; -- how long a call may last that is made under it
 
+-- Which boot and namespace its pid belongs to: another worker of the same can see whether the process is there. NULL: unknown.
+alter table worker add column boot text;
+
 -- What other workers hold of a limit. A worker that is silent for silent_ms begins no calls any more (its lease is over); what it began before may be at
 -- the provider for call_ms from then on: nobody can tell one that was killed from one that is frozen. Volatile, so that it sees what was written
 -- before the caller got the lock of the limit's bucket.

@@ -16,6 +16,7 @@
 #include "common/log.h"
 #include "common/metrics.h"
 #include "sql_worker.h"
+#include "worker/boot.h"
 #include "worker/claim.h"
 #include "worker/execution.h"
 #include "worker/job.h"
@@ -129,11 +130,12 @@ static void send_beat(struct leases *l)
 		db_arg_i32(&l->beat.args, l->per_minute);
 		db_arg_i16(&l->beat.args, (int16_t)w->state);
 	} else {
-		char host[128] = "";
+		char host[128] = "", boot[BOOT_TEXT_MAX];
 		gethostname(host, sizeof host - 1);
 		db_arg_text(&l->beat.args, str_from(host));
 		db_arg_i32(&l->beat.args, (int32_t)getpid());
 		db_arg_i32(&l->beat.args, (int32_t)conf_now()->worker_slots);
+		db_arg_text_or_null(&l->beat.args, boot_text(boot));
 	}
 	l->beating = db_query_start(w->db, &l->beat, NULL) == 0;
 	if (!l->beating) {

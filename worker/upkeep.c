@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "common/metrics.h"
 #include "sql_worker.h"
+#include "worker/boot.h"
 #include "worker/claim.h"
 #include "worker/lanes.h"
 #include "worker/lease.h"
@@ -22,6 +23,8 @@
 
 #define PROMOTE_SOME 500
 #define RESCUE_SOME  500
+#define GONE_SOME    100
+#define NO_LAPSE_MS  (INT64_C(86400000) * 3650)
 #define EXPIRE_SOME  500
 #define EXPIRE_LOOK_MS 40
 #define FOLD_SOME    5000
@@ -31,7 +34,7 @@
 #define FOLD_SOON_MS 20
 #define AT_ONCE      0
 
-enum chore_id { PROMOTE, NEXT_PARKED, RESCUE, EXPIRE, FOLD, CANCELING, CANCEL_BATCH, PARTITIONS, PRUNE, CHUNK_PRUNE, TARGETS, CACHE_PRUNE, DEPTHS, CHORES };
+enum chore_id { PROMOTE, NEXT_PARKED, SILENT, GONE, RESCUE, EXPIRE, FOLD, CANCELING, CANCEL_BATCH, PARTITIONS, PRUNE, CHUNK_PRUNE, TARGETS, CACHE_PRUNE, DEPTHS, CHORES };
 
 struct chore {
 	struct upkeep *upkeep;
@@ -47,6 +50,8 @@ struct upkeep {
 	int expire_from, expire_n;  /* the window of buckets that EXPIRE looks at */
 	uint64_t expire_began_ms;
 	int prune_bucket;           /* the one that PRUNE looks at next */
+	struct id gone[GONE_SOME];  /* workers without a process, for GONE */
+	size_t ngone;
 	struct chore chores[CHORES];
 	struct id batch;   /* the one that CANCEL_BATCH works on */
 	int batch_bucket;
@@ -141,12 +146,53 @@ static int64_t took_next_parked(struct upkeep *u, const struct db_query *q)
 
 /* --- vanished workers --- */
 
+static bool put_silent(struct upkeep *u, struct db_args *a)
+{
+	char room[BOOT_TEXT_MAX];
+	struct str boot = boot_text(room);
+	db_arg_text(a, boot);
+	db_arg_id(a, u->worker->id);
+	return boot.n > 0 && u->ngone == 0;
+}
+
+static int64_t took_silent(struct upkeep *u, const struct db_query *q)
+{
+	for (int row = 0; row < db_rows(q) && u->ngone < GONE_SOME; row++)
+		if (!boot_has_process((int)db_get_int(q, row, 1)))
+			u->gone[u->ngone++] = db_get_id(q, row, 0);
+	if (u->ngone > 0)
+		chore_at(u, GONE, AT_ONCE);
+	return -1;
+}
+
+static bool put_gone(struct upkeep *u, struct db_args *a)
+{
+	struct db_array ids;
+	if (u->ngone == 0)
+		return false;
+	db_array_init(&ids, DB_UUID, (size_t)1 << 16);
+	for (size_t i = 0; i < u->ngone; i++)
+		db_array_id(&ids, u->gone[i]);
+	db_arg_array(a, &ids);
+	db_array_done(&ids);
+	u->ngone = 0; /* what fails is seen again */
+	return true;
+}
+
+static int64_t took_gone(struct upkeep *u, const struct db_query *q)
+{
+	if (db_rows(q) == 0)
+		return -1;
+	log_event(LOG_WARN, "workers_gone", "workers of this host have no process any more", LOG_I64("workers", db_rows(q)), LOG_END);
+	chore_at(u, RESCUE, AT_ONCE);
+	return -1;
+}
+
 static bool put_rescue(struct upkeep *u, struct db_args *a)
 {
-	/* After an outage of the database all heartbeats are old: the others get the time to send theirs. */
-	if (leases_good_for_ms(u->worker->leases) < (uint64_t)conf_now()->queue_lease_ms / 3)
-		return false;
-	db_arg_i64(a, conf_now()->queue_lease_ms);
+	/* After an outage of the database all heartbeats are old: the others get the time to send theirs. Those known to be gone do not. */
+	bool sees = leases_good_for_ms(u->worker->leases) >= (uint64_t)conf_now()->queue_lease_ms / 3;
+	db_arg_i64(a, sees ? conf_now()->queue_lease_ms : NO_LAPSE_MS);
 	db_arg_i32(a, RESCUE_SOME);
 	db_arg_i32(a, (int32_t)conf_now()->job_max_interruptions);
 	return true;
@@ -332,6 +378,8 @@ static int64_t took_cache_prune(struct upkeep *u, const struct db_query *q)
 static const struct chore_kind kinds[CHORES] = {
 	[PROMOTE]      = { &sql_worker_promote, every_second, put_promote, took_promote },
 	[NEXT_PARKED]  = { &sql_worker_parked_next, every_second, put_nothing, took_next_parked },
+	[SILENT]       = { &sql_worker_workers_silent, rescue_period, put_silent, took_silent },
+	[GONE]         = { &sql_worker_workers_gone, every_hour, put_gone, took_gone },
 	[RESCUE]       = { &sql_worker_rescue, rescue_period, put_rescue, took_rescue },
 	[EXPIRE]       = { &sql_worker_expire, every_second, put_expire, took_expire },
 	[FOLD]         = { &sql_worker_fold, every_second, put_fold, took_fold },

@@ -158,3 +158,16 @@ def test_what_is_larger_than_the_whole_limit_goes_elsewhere_or_fails_at_once(rou
     assert alone["status"] == "failed" and alone["error"]["code"] == "too_large_for_limit" and "tokens" in alone["error"]["message"], alone
     assert stack.wait_for(stack.submit(request, route="pair")["id"])["served_by"]["target"] == "big"
     assert calls_of(stack, "small") == []
+
+
+def test_what_a_killed_worker_held_is_free_at_once_on_its_own_host(routed):
+    stack = routed({"one": {"limits": {"concurrency": 1, "headroom": 1.0}, "timeout": {"total": "10m"}}}, {"one": {"targets": ["one"]}},
+                   {"one": {"latency_ms": 60000}}, queue={"lease": "10m", "heartbeat": "500ms", "rescue": "500ms"})
+    job = stack.submit("hello", route="one")
+    wait_until(lambda: calls_of(stack, "one"), 10, "the call that never ends")
+    stack.workers[0].kill()
+    stack.simulator.http().post("/_control", {"models": {"one": {"latency_ms": 0}}})
+    stack.workers[0].start()
+    done = stack.wait_for(job["id"], limit=30)
+    assert done["status"] == "succeeded" and len(calls_of(stack, "one")) == 2
+    assert stack.sql("select state from worker order by started_at limit 1") == [(2,)]

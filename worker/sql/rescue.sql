@@ -1,10 +1,10 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Takes back the jobs of workers that have been silent for the lease time ($1 ms) and declares those workers dead; at most $2 jobs.
+-- Takes back the jobs of workers that have been silent for the lease time ($1 ms), and declares those workers dead, or that are gone; at most $2 jobs.
 -- Each goes back to the queue with one interruption more, or ends: canceled when that was asked for, failed (poison) after $3
 -- interruptions, expired past its deadline. The interrupted call's cost is unknown, and is recorded as an attempt of unknown cost.
 -- Returns lane and priority of what went back, and how each ended (status 1: back).
 with dead as materialized (
-	update worker set state = 3
+	update worker set state = case when state = 2 then state else 3 end
 	where id = any (array(select id from worker where (state in (0, 1) and beat_at < now() - $1::int8 * interval '1 millisecond')
 		or (state in (2, 3) and exists (select 1 from lease l where l.worker_id = worker.id)) order by id for update skip locked))
 	returning id
