@@ -9,7 +9,8 @@
  * is only moved by the keeper and only from where this one believes it to be.
  *
  * Not every line runs. Past the batch's deadline lines are written as expired, past its cost cap as canceled (batch_cost_cap); a line that is not valid any
- * more, because the configuration has changed, as failed. After a cancel no line becomes a job; they count as canceled.
+ * more, because the configuration has changed, as failed. After a cancel no line becomes a job; they count as canceled. Should the file be gone, which no call of
+ * the API can bring about, they count as failed.
  *
  * The cost cap: the bounds of all jobs that have not ended, and what the others cost, never sum to more than it. A line that does not fit waits until jobs
  * have ended. When none runs and it still does not fit, it gets fewer attempts; when there is no room for one, the rest of the file is past the cap.
@@ -50,7 +51,7 @@ struct batch_load {
 	struct file_parts parts;
 	struct nap nap;
 	struct db_query query;
-	bool is_end;
+	bool is_end, is_gone; /* of the file */
 	/* The line at hand. */
 	struct arena scratch;
 	struct batch_line line;
@@ -100,9 +101,20 @@ static enum flow_next open_start(struct flow *f)
 	return started(f, blob_read_open(&l->read, l->w->api, l->w->input_file, l->w->tenant_id, f));
 }
 
+static enum flow_next gone(struct batch_load *l)
+{
+	char id[ID_TEXT_MAX];
+	log_event(LOG_ERROR, "batch_file_gone", "the file of a batch is gone: the rest of its lines count as failed",
+	          LOG_STR("batch", id_text(l->w->id, "batch_", id)), LOG_I64("loaded", l->w->loaded), LOG_END);
+	l->is_gone = true;
+	return flow_jump(&l->flow, REST);
+}
+
 static enum flow_next open_done(struct flow *f, int rc)
 {
 	struct batch_load *l = load_of(f);
+	if (rc == -(int)ERR_NOT_FOUND)
+		return gone(l);
 	if (rc < 0)
 		return flow_fail(f, rc);
 	blob_read_range(&l->read, l->w->loaded_at, l->read.bytes - l->w->loaded_at);
@@ -117,6 +129,8 @@ static enum flow_next piece_start(struct flow *f)
 static enum flow_next piece_done(struct flow *f, int rc)
 {
 	struct batch_load *l = load_of(f);
+	if (rc == -(int)ERR_NOT_FOUND)
+		return gone(l);
 	if (rc < 0)
 		return flow_fail(f, rc);
 	l->is_end = rc == 0;
@@ -439,6 +453,7 @@ static enum flow_next rest_start(struct flow *f)
 	db_arg_id(&l->query.args, l->w->id);
 	db_arg_id(&l->query.args, l->w->keeper);
 	db_arg_i64(&l->query.args, l->w->tenant_id);
+	db_arg_bool(&l->query.args, l->is_gone && !l->w->is_canceled);
 	return started(f, api_query_start(l->w->api, &l->query, f));
 }
 

@@ -272,6 +272,40 @@ def test_a_cost_cap_that_is_large_enough_lets_all_run(make_stack):
     assert stack.sql("select count(*) from job where bound_nanousd > 0") == [(50,)]
 
 
+def waiting_for_room(make_stack):
+    """A batch whose cap lets a few lines become jobs, which nobody runs."""
+    stack = make_stack(workers=0, simulator=True, config=PRICED)
+    batch = start(stack, [chat_line(f"r{i}", max_tokens=50) for i in range(300)], millrace={"max_cost_usd": "0.001"})
+    loaded = wait_until(lambda: stack.sql("select loaded from batch_file where keeper is null and stage = 1 and loaded > 0"), 20, "the first jobs")[0][0]
+    assert 0 < loaded < 300 and stack.sql("select sum(bound_nanousd) <= 1000000 from job") == [(True,)]
+    return stack, batch["id"], loaded
+
+
+def test_a_batch_that_waits_for_room_can_be_canceled(make_stack):
+    stack, batch_id, loaded = waiting_for_room(make_stack)
+    stack.http().post(f"/v1/batches/{batch_id}/cancel")
+    wait_until(lambda: stack.sql("select sum(canceled) from batch_delta") == [(300,)], 10, "all lines being canceled")
+    assert stack.sql("select stage, loaded from batch_file") == [(2, loaded)]
+
+
+def test_the_lines_of_a_file_that_is_gone_count_as_failed(make_stack):
+    stack, batch_id, loaded = waiting_for_room(make_stack)
+    stack.sql("delete from file")
+    counts = wait_until(lambda: (c := fetch(stack, batch_id)["millrace"]["counts"])["failed"] and c, 10, "the failed lines")
+    assert counts["failed"] == 300 - loaded and counts["queued"] == loaded
+
+
+def test_a_line_whose_route_is_gone_when_it_is_loaded_fails(make_stack):
+    stack = make_stack(simulator=True, config={"routes": {"other": {"targets": ["sim"]}}, "models": None})
+    stack.sql("alter table batch_file alter column stage set default 1")  # as if it had been valid before the configuration changed
+    stack.sql("create function two() returns trigger language plpgsql as $$ begin new.total = 2; return new; end $$")
+    stack.sql("create trigger two before insert on batch for each row execute function two()")
+    done = wait_for_batch(stack, start(stack, [chat_line("a"), chat_line("b", model="never")])["id"], "completed")
+    assert done["request_counts"] == {"total": 2, "completed": 1, "failed": 1}
+    failed, = content(stack, done["error_file_id"])
+    assert failed["custom_id"] == "b"
+
+
 def test_a_cost_cap_needs_to_know_what_a_line_can_cost(make_stack):
     stack = make_stack(workers=0, simulator=True, config={"targets": {"unpriced": {"provider": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "m"}}})
     failed = wait_for_batch(stack, start(stack, [chat_line("a", max_tokens=5), chat_line("b"), chat_line("c", model="unpriced", max_tokens=5)],
