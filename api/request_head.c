@@ -177,7 +177,7 @@ bool request_cors(struct request *q)
 		return false;
 	http_reply_header(h, "Access-Control-Allow-Origin", origin);
 	http_reply_header(h, "Access-Control-Expose-Headers",
-	                  STR("ETag, Idempotent-Replayed, Location, Preference-Applied, RateLimit, RateLimit-Policy, Retry-After, retry-after-ms, "
+	                  STR("Accept-Ranges, Content-Disposition, Content-Range, ETag, Idempotent-Replayed, Location, Preference-Applied, RateLimit, RateLimit-Policy, Retry-After, retry-after-ms, "
 	                      "x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-request-id, x-should-retry, "
 	                      "x-millrace-job-id, x-millrace-level, x-millrace-target, x-millrace-cost-usd, x-millrace-attempts, x-millrace-cached"));
 	if (h->method != HTTP_OPTIONS || !http_req_header(h, "access-control-request-method").p)
@@ -185,7 +185,7 @@ bool request_cors(struct request *q)
 	http_reply_header(h, "Access-Control-Allow-Methods", STR("GET, HEAD, POST, DELETE, OPTIONS"));
 	http_reply_header(
 	    h, "Access-Control-Allow-Headers",
-	    STR("Authorization, Content-Type, Idempotency-Key, If-None-Match, Prefer, x-api-key, x-request-id"));
+	    STR("Authorization, Content-Type, Idempotency-Key, If-None-Match, If-Range, Prefer, Range, x-api-key, x-request-id"));
 	http_reply_header(h, "Access-Control-Max-Age", STR("86400"));
 	h->route = "preflight";
 	http_reply(h, 204, (struct str){ 0 }, (struct str){ 0 });

@@ -36,6 +36,16 @@ def test_an_api_killed_amid_an_upload_leaves_nothing(make_stack):
     assert upload(stack.http(), b"works").status == 200
 
 
+def test_an_api_told_to_stop_amid_an_upload_ends_well(make_stack):
+    stack = make_stack(workers=0, simulator=False, config={"server": {"grace": "300ms"}})
+    connection, rest = begin_upload(stack, 3 * MIB)
+    wait_until(lambda: sql(stack.db, "select count(*) > 0 from blob_chunk")[0][0], what="bytes are in the database")
+    assert stack.apis[0].term() == 0  # with an upload that would go on
+    assert rest
+    connection.close()
+    assert sql(stack.db, "select count(*) from file") == [(0,)]
+
+
 def test_an_upload_whose_blob_was_swept_is_refused(make_stack):
     stack = make_stack(workers=0, simulator=False, config=SWEEP)
     connection, rest = begin_upload(stack, 3 * MIB)

@@ -124,6 +124,28 @@ static void test_crypto_random_base62_uses_its_alphabet(void **state)
 	buf_done(&b);
 }
 
+static void test_crypto_digest_is_the_same_in_pieces(void **state)
+{
+	(void)state;
+	struct crypto_digest d = { 0 };
+	uint8_t out[SHA256_LEN], want[SHA256_LEN];
+	crypto_sha256(STR("one two"), want);
+	crypto_digest_begin_sha256(&d);
+	crypto_digest_add(&d, STR("one"));
+	crypto_digest_add(&d, STR(""));
+	crypto_digest_add(&d, STR(" two"));
+	crypto_digest_end(&d, out);
+	assert_memory_equal(out, want, SHA256_LEN);
+	crypto_digest_begin_md5(&d);
+	crypto_digest_add(&d, STR("a"));
+	crypto_digest_add(&d, STR("bc"));
+	crypto_digest_end(&d, out);
+	assert_memory_equal(out, "\x90\x01\x50\x98\x3c\xd2\x4f\xb0\xd6\x96\x3f\x7d\x28\xe1\x7f\x72", MD5_LEN); /* RFC 1321, A.5 */
+	crypto_digest_begin_md5(&d);
+	crypto_digest_done(&d);
+	crypto_digest_done(&d);
+}
+
 static void test_crypto_equal_wipe_crc(void **state)
 {
 	(void)state;
@@ -160,6 +182,7 @@ int main(void)
 		cmocka_unit_test(test_crypto_hmac_vectors_of_rfc_4231),
 		cmocka_unit_test(test_crypto_base64_both_ways),
 		cmocka_unit_test(test_crypto_random_base62_uses_its_alphabet),
+		cmocka_unit_test(test_crypto_digest_is_the_same_in_pieces),
 		cmocka_unit_test(test_crypto_equal_wipe_crc),
 		cmocka_unit_test(test_secret_shows_only_its_fingerprint),
 	};
