@@ -76,7 +76,7 @@ void request_query_init(struct request *q, const struct db_stmt *stmt);
  * Preference-Applied. A negative return is -ERR_INVALID with q->err.
  */
 int64_t request_wait_ms(struct request *q);
-/* limit, after and order of a page. 0 or -ERR_INVALID with q->err. */
+/* limit, after and order of a page. prefix NULL: after is no such id, and is not read. 0 or -ERR_INVALID with q->err. */
 struct page {
 	int limit;
 	struct id after; /* zero: from the start */

@@ -84,7 +84,7 @@ int request_page_of(struct request *q, const char *prefix, int most, int preset,
 	if (http_req_query(q->http, "limit", &s) && str_u64(s, 1, (uint64_t)most, &limit) < 0)
 		return err_set_at(&q->err, ERR_INVALID, "limit", "limit is a number from 1 to %d", most);
 	ret->limit = (int)limit;
-	if (http_req_query(q->http, "after", &s) && id_parse(s, prefix, &ret->after) < 0)
+	if (prefix && http_req_query(q->http, "after", &s) && id_parse(s, prefix, &ret->after) < 0)
 		return err_set_at(&q->err, ERR_INVALID, "after",
 		                  "after is the id of the last object of the page before");
 	if (http_req_query(q->http, "order", &s)) {

@@ -21,6 +21,7 @@
 #include "api/models.h"
 #include "api/sync.h"
 #include "api/openapi.h"
+#include "api/responses.h"
 
 const struct route router_routes[] = {
 	{ HTTP_GET, "/healthz", KEY_NONE, BODY_NONE, meta_health_steps, ERRORS_NATIVE },
@@ -44,6 +45,11 @@ const struct route router_routes[] = {
 	{ HTTP_POST, "/v1/chat/completions", KEY_ANY, BODY_SUBMIT, sync_chat_steps, ERRORS_OPENAI },
 	{ HTTP_POST, "/v1/completions", KEY_ANY, BODY_SUBMIT, sync_completion_steps, ERRORS_OPENAI },
 	{ HTTP_POST, "/v1/embeddings", KEY_ANY, BODY_SUBMIT, sync_embeddings_steps, ERRORS_OPENAI },
+	{ HTTP_POST, "/v1/responses", KEY_ANY, BODY_SUBMIT, sync_response_steps, ERRORS_OPENAI },
+	{ HTTP_GET, "/v1/responses/{response}", KEY_ANY, BODY_NONE, responses_get_steps, ERRORS_OPENAI },
+	{ HTTP_DELETE, "/v1/responses/{response}", KEY_ANY, BODY_NONE, responses_delete_steps, ERRORS_OPENAI },
+	{ HTTP_POST, "/v1/responses/{response}/cancel", KEY_ANY, BODY_NONE, responses_cancel_steps, ERRORS_OPENAI },
+	{ HTTP_GET, "/v1/responses/{response}/input_items", KEY_ANY, BODY_NONE, responses_input_items_steps, ERRORS_OPENAI },
 	{ HTTP_POST, "/v1/messages", KEY_ANY, BODY_SUBMIT, sync_message_steps, ERRORS_ANTHROPIC },
 	{ HTTP_POST, "/v1/messages/count_tokens", KEY_ANY, BODY_JSON, message_count_steps, ERRORS_ANTHROPIC },
 	{ HTTP_POST, "/v1/messages/batches", KEY_ANY, BODY_MESSAGES, NULL, ERRORS_ANTHROPIC },

@@ -18,6 +18,7 @@
 #include "api/job_view.h"
 #include "api/jobs.h"
 #include "api/request.h"
+#include "api/responses.h"
 #include "api/router.h"
 #include "api/sync_private.h"
 #include "common/clock.h"
@@ -25,7 +26,7 @@
 /* The wait is the job's: it ends by its own deadline. */
 #define WAIT_MS (INT64_C(1000) * 3600 * 24 * 3650)
 
-enum { READ, FILES, JUDGE, LANE, WRITE, VIEW, WAIT, STREAM, CANCEL };
+enum { READ, FILES, PREVIOUS, JUDGE, LANE, WRITE, VIEW, WAIT, STREAM, CANCEL, FORGET };
 
 static struct sync *sync_of(struct flow *f)
 {
@@ -99,6 +100,13 @@ static enum flow_next give_up(struct request *q)
 	return outlives_client(q) ? end_told(q) : flow_jump(&q->flow, CANCEL);
 }
 
+/* The end of a request: what may not be kept is erased first, unless a repeat with its key may come for it. */
+static enum flow_next end(struct request *q, enum flow_next next)
+{
+	const struct sync *s = q->state;
+	return next == FLOW_END && s->asked.unstored && q->has_id && !q->submit->intake.key.p ? flow_jump(&q->flow, FORGET) : next;
+}
+
 /* --- read, gather, judge --- */
 
 static enum flow_next read_by(struct flow *f, const struct face *face)
@@ -145,6 +153,16 @@ static enum flow_next files_done(struct flow *f, int rc)
 		err_set_at(&q->err, q->err.code, s->face->pointer(&q->http->arena, at.p), "%s", s->files.err.text);
 	}
 	return request_refuse(q);
+}
+
+static enum flow_next previous_start(struct flow *f)
+{
+	return responses_previous_start(request_of(f), &sync_of(f)->asked);
+}
+
+static enum flow_next previous_done(struct flow *f, int rc)
+{
+	return responses_previous_done(request_of(f), &sync_of(f)->asked, rc);
 }
 
 static enum flow_next judge_start(struct flow *f)
@@ -267,7 +285,7 @@ static enum flow_next view_done(struct flow *f, int rc)
 		return flow_jump(f, STREAM);
 	if (s->asked.background)
 		return sync_answer(q, s->face, s->asked.echo);
-	return job_status_is_over(q->view->facts.status) ? answer(q) : FLOW_NEXT;
+	return job_status_is_over(q->view->facts.status) ? end(q, answer(q)) : FLOW_NEXT;
 }
 
 /* --- wait --- */
@@ -290,7 +308,7 @@ static enum flow_next wait_done(struct flow *f, int rc)
 	if (rc < 0)
 		return give_up(q);
 	q->view->facts = *sync_of(f)->waiter.facts;
-	return answer(q);
+	return end(q, answer(q));
 }
 
 /* --- stream --- */
@@ -320,12 +338,12 @@ static enum flow_next stream_done(struct flow *f, int rc)
 {
 	struct request *q = request_of(f);
 	if (rc == 0)
-		return flow_over(f, 0);
+		return end(q, flow_over(f, 0));
 	if (q->gone || rc == -(int)ERR_DRAINING)
 		return give_up(q);
 	if (rc == -(int)ERR_STREAM_RESTARTED)
 		return outlives_client(q) ? flow_over(f, 0) : flow_jump(f, CANCEL);
-	return job_status_is_over(q->view->facts.status) ? answer_failure(q) : request_refuse(q);
+	return job_status_is_over(q->view->facts.status) ? end(q, answer_failure(q)) : request_refuse(q);
 }
 
 enum flow_next sync_follow_start(struct flow *f, const struct face *face, json_t *echo, int64_t starting_after)
@@ -383,10 +401,29 @@ static enum flow_next cancel_done(struct flow *f, int rc)
 	struct request *q = request_of(f);
 	if (rc < 0 && !q->gone && !q->streaming)
 		err_set(&q->err, ERR_DRAINING, "this process shuts down, and the job may go on: look at it, or repeat the request");
-	return end_told(q);
+	return end(q, end_told(q));
+}
+
+/* --- what is not kept --- */
+
+static enum flow_next forget_start(struct flow *f)
+{
+	enum flow_next next = responses_forget_start(request_of(f));
+	return next == FLOW_WAIT ? next : flow_over(f, f->result);
+}
+
+static enum flow_next forget_done(struct flow *f, int rc)
+{
+	(void)rc; /* retention takes it */
+	return flow_over(f, f->result);
 }
 
 /* --- the tables --- */
+
+static enum flow_next read_response(struct flow *f)
+{
+	return read_by(f, &face_response);
+}
 
 static enum flow_next read_chat(struct flow *f)
 {
@@ -412,6 +449,7 @@ static enum flow_next read_message(struct flow *f)
 	{                                                          \
 		[READ] = { "read", read_start, NULL },             \
 		[FILES] = { "files", files_start, files_done },    \
+		[PREVIOUS] = { "previous", previous_start, previous_done }, \
 		[JUDGE] = { "judge", judge_start, NULL },          \
 		[LANE] = { "lane", submit_lane_start, submit_lane_done }, \
 		[WRITE] = { "write", submit_write_start, write_done }, \
@@ -419,10 +457,12 @@ static enum flow_next read_message(struct flow *f)
 		[WAIT] = { "wait", wait_start, wait_done },        \
 		[STREAM] = { "stream", stream_start, stream_done }, \
 		[CANCEL] = { "cancel", cancel_start, cancel_done }, \
+		[FORGET] = { "forget", forget_start, forget_done }, \
 		{ .name = NULL },                                  \
 	}
 
 const struct flow_step sync_chat_steps[] = STEPS(read_chat);
 const struct flow_step sync_completion_steps[] = STEPS(read_completion);
 const struct flow_step sync_embeddings_steps[] = STEPS(read_embeddings);
+const struct flow_step sync_response_steps[] = STEPS(read_response);
 const struct flow_step sync_message_steps[] = STEPS(read_message);
