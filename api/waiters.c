@@ -34,6 +34,7 @@ struct wait_kind {
 struct waiters {
 	struct api *api;
 	struct wait_kind kinds[KINDS];
+	struct job_facts facts; /* of the waiter that is being told */
 	struct timer timer;
 	uint64_t tick_ms, asked_ms; /* the interval; when the last query began */
 	bool draining, stopped;
@@ -101,10 +102,9 @@ static void take_ended(struct wait_kind *kind, int n, struct list *done)
 
 static void tell_ended(struct wait_kind *kind, struct waiter *w)
 {
-	struct job_facts facts;
 	if (w->wants_facts) {
-		job_facts_read(&kind->query, w->row, &facts);
-		w->facts = &facts;
+		job_facts_read(&kind->query, w->row, &kind->all->facts);
+		w->facts = &kind->all->facts;
 	}
 	op_done(&w->op, 0);
 }
