@@ -22,7 +22,7 @@ void file_object_write(struct buf *b, const struct file_facts *f);
 struct str file_name_of(struct str given);
 /* May a client give such a file? 0, or negative with err as OpenAI says it. purpose as a client may give it: batch_output is not. */
 int file_check(struct str purpose, struct str filename, int64_t bytes, struct err *err);
-/* Of expires_after: 0 or negative with err, naming the field by its prefix ("expires_after" with [anchor] or /anchor behind it is the caller's). */
+/* The members of expires_after: 0, or negative with err at param, which is how the caller's form names them. */
 int file_check_anchor(struct str anchor, const char *param, struct err *err);
 int file_check_seconds(int64_t seconds, const char *param, struct err *err);
 /* How long a file lives, in seconds; 0: for ever. given: of expires_after; 0: none. */

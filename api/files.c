@@ -5,8 +5,6 @@
  */
 #include "api/files.h"
 
-#include <string.h>
-
 #include "api/file_object.h"
 #include "api/job_object.h"
 #include "api/page.h"

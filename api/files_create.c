@@ -9,8 +9,6 @@
  * Whatever goes wrong after the first byte leads to the step `drop`: what was written goes, and the answer is the refusal. A process that dies leaves a
  * blob that nobody sees and that the sweep deletes.
  */
-#include <string.h>
-
 #include "api/file_object.h"
 #include "api/files.h"
 #include "api/form.h"

@@ -4,8 +4,8 @@
  *
  *   in the route's steps: form_begin ─▶ form_receive (an op) ─▶ form.blob is being written: blob_write_end ─▶ …
  *
- * q->state points to the handler's own struct, whose first member is the struct form. A client that reads the answers slowly or a database that is slow
- * holds the body back; a client that leaves ends form_receive with -ERR_CANCELED.
+ * q->state points to the handler's own struct, whose first member is the struct form. A database that is slow holds the body back; a client that leaves
+ * ends form_receive with -ERR_CANCELED.
  */
 #ifndef MR_API_FORM_H
 #define MR_API_FORM_H

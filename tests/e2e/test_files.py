@@ -5,6 +5,7 @@ import http.client
 import os
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -175,6 +176,17 @@ def test_an_idempotency_key_makes_one_file(door):
     assert sql(door.db, "select count(*) from blob where state = 0") == [(0,)]
     http.delete(f"/v1/files/{first.json['id']}")
     refused(upload(http, b"content", name="a", headers=key), 404)
+
+
+def test_a_key_that_comes_many_times_at_once_makes_one_file(make_stack):
+    stack = make_stack(workers=0, simulator=False, apis=2)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda i: upload(stack.http(i % 2), b"same" * 100000, headers={"Idempotency-Key": "race"}), range(8)))
+    assert [a.status for a in answers] == [200] * 8
+    assert len({a.json["id"] for a in answers}) == 1
+    assert sorted(a.headers.get("Idempotent-Replayed", "") for a in answers) == [""] + ["true"] * 7
+    assert sql(stack.db, "select count(*) from file") == [(1,)]
+    assert sql(stack.db, "select state, count(*) from blob group by state order by state") == [(1, 1), (2, 7)]
 
 
 def test_limits_of_size(make_stack):
