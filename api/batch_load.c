@@ -354,6 +354,14 @@ static int place_line(struct batch_load *l)
 	return l->rows >= GROUP_ROWS || l->bytes >= GROUP_BYTES || l->w->loaded + l->rows >= l->w->total ? SEND : LINES;
 }
 
+/* The piece is used up. A file that ends before all lines that were counted are there is not the one that was valid. */
+static enum flow_next no_line(struct batch_load *l)
+{
+	if (!l->is_end)
+		return flow_jump(&l->flow, PIECE);
+	return l->rows > 0 ? flow_jump(&l->flow, SEND) : gone(l);
+}
+
 static enum flow_next lines_start(struct flow *f)
 {
 	struct batch_load *l = load_of(f);
@@ -368,7 +376,7 @@ static enum flow_next lines_start(struct flow *f)
 	do {
 		if (!l->has_line) {
 			if (!batch_lines_next(&l->lines, l->is_end, &text, &is_long))
-				return l->is_end ? flow_fail(f, -(int)ERR_INTERNAL) : flow_jump(f, PIECE);
+				return no_line(l);
 			if (open_line(l, text, is_long))
 				return flow_jump(f, PARTS);
 		}

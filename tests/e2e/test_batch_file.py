@@ -295,11 +295,23 @@ def test_the_lines_of_a_file_that_is_gone_count_as_failed(make_stack):
     assert counts["failed"] == 300 - loaded and counts["queued"] == loaded
 
 
+def has_lines(stack, n):
+    """What a validation that is left out would have counted."""
+    stack.sql(f"create function lines() returns trigger language plpgsql as $$ begin new.total = {n}; return new; end $$")
+    stack.sql("create trigger lines before insert on batch for each row execute function lines()")
+
+
+def test_a_file_that_is_shorter_than_it_was_ends_its_batch(stack):
+    stack.sql("alter table batch_file alter column stage set default 1")
+    has_lines(stack, 5)
+    done = wait_for_batch(stack, start(stack, [chat_line("a"), chat_line("b")])["id"], "completed")
+    assert done["request_counts"] == {"total": 5, "completed": 2, "failed": 3}
+
+
 def test_a_line_whose_route_is_gone_when_it_is_loaded_fails(make_stack):
     stack = make_stack(simulator=True, config={"routes": {"other": {"targets": ["sim"]}}, "models": None})
     stack.sql("alter table batch_file alter column stage set default 1")  # as if it had been valid before the configuration changed
-    stack.sql("create function two() returns trigger language plpgsql as $$ begin new.total = 2; return new; end $$")
-    stack.sql("create trigger two before insert on batch for each row execute function two()")
+    has_lines(stack, 2)
     done = wait_for_batch(stack, start(stack, [chat_line("a"), chat_line("b", model="never")])["id"], "completed")
     assert done["request_counts"] == {"total": 2, "completed": 1, "failed": 1}
     failed, = content(stack, done["error_file_id"])
