@@ -12,6 +12,8 @@ const TOOL = {
   strict: false,
   parameters: { type: "object", properties: { city: { type: "string", description: "name of the city" } }, required: ["city"] },
 };
+/* They count bytes, so that a stream goes on anywhere: there are gaps. */
+const rises = (events) => events.forEach((e, i) => assert.ok(e.sequence_number > (i ? events[i - 1].sequence_number : -1), `event ${i}`));
 const over = (r) => !["queued", "in_progress"].includes(r.status);
 const ended = (openai, id) => until(async () => {
   const r = await openai.responses.retrieve(id);
@@ -35,7 +37,7 @@ test("a response is answered at its end and can be read again", async ({ openai,
 test("a streamed response says the same text, in numbered events", async ({ openai, simulator }) => {
   await simulator.script({ "*": { answer: TEXT, chunk_bytes: 5, between_ms: 5 } });
   const events = await collect(await openai.responses.create({ model: "default", input: "hello", stream: true }));
-  assert.deepEqual(events.map((e) => e.sequence_number), events.map((_, i) => i));
+  rises(events);
   assert.equal(events[0].type, "response.created");
   assert.equal(events[1].type, "response.in_progress");
   const text = events.filter((e) => e.type === "response.output_text.delta").map((e) => e.delta).join("");
@@ -88,7 +90,7 @@ test("a background stream goes on after any of its events", async ({ openai, sim
   const id = first[0].response.id;
   const rest = await collect(await openai.responses.retrieve(id, { stream: true, starting_after: first.at(-1).sequence_number }));
   const all = [...first, ...rest];
-  assert.deepEqual(all.map((e) => e.sequence_number), all.map((_, i) => i));
+  rises(all);
   assert.equal(all.filter((e) => e.type === "response.output_text.delta").map((e) => e.delta).join(""), TEXT);
   assert.equal(all.at(-1).type, "response.completed");
   const late = await collect(await openai.responses.retrieve(id, { stream: true, starting_after: first.at(-1).sequence_number })); // after its end
