@@ -170,6 +170,23 @@ def test_any_model_priority_and_embeddings(make_stack):
     assert len(content(stack, done["output_file_id"])[0]["response"]["body"]["data"]) == 2
 
 
+def test_responses_completions_and_files_in_lines(stack):
+    document = forms.upload(stack.http(), b"The river Rhine is 1233 km long.", name="rhine.txt", content_type="text/plain").json["id"]
+    parts = [{"type": "file", "file": {"file_id": document}}, {"type": "text", "text": "How long?"}]
+    batches = {
+        "/v1/responses": {"model": "default", "input": "say hello", "instructions": "be short"},
+        "/v1/completions": {"model": "default", "prompt": "say hello"},
+        "/v1/chat/completions": {"model": "default", "messages": [{"role": "user", "content": parts}]},
+    }
+    made = {url: start(stack, [line("a", body, url=url)], endpoint=url)["id"] for url, body in batches.items()}
+    for url, kind in (("/v1/responses", "response"), ("/v1/completions", "text_completion"), ("/v1/chat/completions", "chat.completion")):
+        done = wait_for_batch(stack, made[url], "completed")
+        assert done["endpoint"] == url and done["request_counts"]["completed"] == 1, done
+        assert content(stack, done["output_file_id"])[0]["response"]["body"]["object"] == kind
+    stored = stack.sql("select body from payload join job on id = job_id and form = 1")[0][0]
+    assert "data:text/plain;base64," in stored and document not in stored
+
+
 def test_a_dry_run_makes_no_job(door):
     batch = start(door, [chat_line(str(i), "x" * 400, max_tokens=100) for i in range(10)], millrace={"dry_run": True})
     done = wait_for_batch(door, batch["id"], "completed")
