@@ -148,6 +148,13 @@ static int read_query(struct request *q, struct one *one)
 	return 0;
 }
 
+/* The head of a stream is the head of the response that it tells. */
+static bool wants_stream(const struct request *q)
+{
+	const struct one *one = q->state;
+	return one->stream && q->http->method != HTTP_HEAD_;
+}
+
 static enum flow_next get_start(struct flow *f)
 {
 	struct request *q = request_of(f);
@@ -162,10 +169,9 @@ static enum flow_next get_view_start(struct flow *f)
 static enum flow_next get_view_done(struct flow *f, int rc)
 {
 	struct request *q = request_of(f);
-	const struct one *one = q->state;
 	if (rc < 0)
 		return rc == -(int)ERR_NOT_FOUND ? not_found(q) : request_fail(q, rc, "the response could not be read");
-	if (!one->stream)
+	if (!wants_stream(q))
 		return answer(q);
 	const struct job_facts *j = &jobs_view(q)->facts;
 	return j->status == STATUS_SUCCEEDED && !j->result.p ? not_found(q) : FLOW_NEXT;

@@ -186,6 +186,26 @@ static void tell_job(struct request *q)
 	http_reply_header(q->http, "x-millrace-job-id", arena_str(&q->http->arena, id_text(q->id, "job_", text)));
 }
 
+/* A new job in the background is queued, whatever has become of it since. */
+static enum flow_next answer_queued(struct request *q)
+{
+	const struct sync *s = q->state;
+	const struct submit *job = q->submit;
+	const struct face_answer queued = {
+		.id = q->id,
+		.form = s->face->form,
+		.created_us = job->intake.created_us,
+		.status = STATUS_QUEUED,
+		.model = job->submission.route,
+		.echo = s->asked.echo,
+		.user = job->submission.user,
+		.metadata = job->submission.metadata,
+		.background = true,
+	};
+	int rc = s->face->write(&q->out, &queued);
+	return rc < 0 ? request_fail(q, rc, "the job could not be told") : request_answer(q, 200);
+}
+
 static enum flow_next write_done(struct flow *f, int rc)
 {
 	struct request *q = request_of(f);
@@ -199,6 +219,8 @@ static enum flow_next write_done(struct flow *f, int rc)
 	forget_request(s);
 	if (q->gone)
 		return give_up(q);
+	if (s->asked.background && !s->asked.stream && q->submit->intake.is_new)
+		return answer_queued(q);
 	/* A new job is known; one that is there already may have ended, or be gone. */
 	if (s->asked.background || !q->submit->intake.is_new)
 		return FLOW_NEXT;

@@ -136,6 +136,9 @@ def test_an_answer_is_a_response_and_a_job(stack):
     request = json.loads(stack.sql("select body from payload")[0][0])["request"]
     assert request["messages"] == [{"role": "system", "content": "be brief"}, {"role": "user", "content": "two rivers"}]
     assert get(stack, r) == r
+    for query in ("", "?stream=true"):
+        head = stack.http().request("HEAD", f"/v1/responses/{r['id']}{query}")
+        assert (head.status, head.body, head.headers["Content-Type"]) == (200, b"", "application/json")
 
 
 def test_tools_are_called_and_their_outputs_go_back(stack):
@@ -203,7 +206,7 @@ def test_a_response_in_the_background_is_polled_to_its_end(make_stack):
     stack = make_stack(apis=2)
     script(stack, answer=WORDS, between_ms=20, chunk_bytes=12)
     r = make(stack, background=True)
-    assert r["status"] in ("queued", "in_progress") and r["background"] is True and r["output"] == [] and r["usage"] is None
+    assert r["status"] == "queued" and r["background"] is True and r["output"] == [] and r["usage"] is None
     wait_until(lambda: get(stack, r, 1)["status"] == "in_progress", 10, "the response running")
     done = wait(stack, r, api=1)
     assert text_of(done) == WORDS and done["background"] is True and get(stack, r, 0) == done

@@ -135,6 +135,8 @@ static void test_plans_of_reading_read_by_key(void **state)
 {
 	(void)state;
 	assert_no_seq_scan(&sql_api_job_get, NULL);
+	assert_no_seq_scan(&sql_api_response_get, NULL);
+	assert_no_seq_scan(&sql_api_response_before, NULL);
 	assert_no_seq_scan(&sql_api_ended_jobs, NULL);
 	assert_no_seq_scan(&sql_api_ended_answers, NULL);
 	assert_no_seq_scan(&sql_api_events, NULL);
