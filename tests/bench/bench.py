@@ -152,9 +152,10 @@ class Stack:
 
 
 def node_packages():
-    want = json.load(open(os.path.join(HERE, "package.json")))["dependencies"]
-    if not all(os.path.isdir(os.path.join(HERE, "node_modules", name)) for name in want):
+    lock, stamp = os.path.join(HERE, "package-lock.json"), os.path.join(HERE, "node_modules/.installed")
+    if not os.path.exists(stamp) or open(stamp).read() != open(lock).read():
         run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=HERE)
+        shutil.copy(lock, stamp)
 
 
 def rss_kb(pid):

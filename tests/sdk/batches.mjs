@@ -119,6 +119,13 @@ test("all faults of a file are told by their lines", async ({ openai }) => {
   assert.ok(batch.errors.data.every((e) => e.message.length > 0 && "param" in e));
 }, { config: { models: null } });
 
+test("a line that is too long, or whose cost no cap can hold, is a fault", async ({ openai }) => {
+  const lines = [line("bounded", "x", { max_tokens: 5 }), line("unbounded"), line("long", "x".repeat(3000), { max_tokens: 5 })];
+  const batch = await over(openai, (await create(openai, lines, { millrace: { max_cost_usd: "1.00" } })).id);
+  assert.equal(batch.status, "failed");
+  assert.deepEqual(batch.errors.data.map((e) => [e.line, e.code]), [[2, "cost_unknown"], [3, "line_too_long"]]);
+}, { config: { limits: { body_bytes: 2000 } } });
+
 test("an empty file and one with too many lines fail as a whole", async ({ openai }) => {
   const empty = await openai.files.create({ file: await toFile(Buffer.from("\n"), "in.jsonl"), purpose: "batch" });
   const none = await over(openai, (await openai.batches.create({ input_file_id: empty.id, endpoint: "/v1/chat/completions", completion_window: "24h" })).id);
