@@ -59,7 +59,7 @@ test("the stream helper puts the response together", async ({ openai, simulator 
 test("in the background: created, polled, canceled", async ({ openai, simulator }) => {
   await simulator.script({ "*": { latency_ms: 60000 } });
   const made = await openai.responses.create({ model: "default", input: "hello", background: true });
-  assert.equal(made.status, "queued");
+  assert.ok(["queued", "in_progress"].includes(made.status), made.status);
   assert.equal(made.background, true);
   assert.deepEqual(made.output, []);
   await until(async () => (await openai.responses.retrieve(made.id)).status === "in_progress", "the response running");
