@@ -32,7 +32,7 @@ static const struct command {
 	{ "simulator", "Run a simulated provider", simulator_main, false },
 	{ "drill", "Take the routes through outages, on simulated targets", drill_main, false },
 	{ "check-config", "Read a configuration and name every mistake", check_config_main, false },
-	{ "docs", "Print a reference page: settings, errors, metrics, schema or openapi", docs_main, false },
+	{ "docs", "Print a page: settings, errors, metrics, schema, openapi", docs_main, false },
 	{ "key", "Create, list and revoke API keys", key_main, false },
 	{ "submit", "Submit jobs: one, a file each, or a whole NDJSON file", submit_main, false },
 	{ "jobs", "List, show, cancel and retry jobs", jobs_main, false },

@@ -8,7 +8,7 @@ TABLE = re.compile(r"create (?:unlogged )?table (\w+) \((.*?)\n\)", re.S | re.I)
 # Statements of api/sql that may name a tenant's tables without the tenant.
 WITHOUT_TENANT = {
     "api/sql/file_sweep_abandoned.sql": "frees what nobody can see, for all tenants; only the number leaves",
-    "api/sql/file_sweep_chunks.sql": "likewise",
+    "api/sql/file_sweep_chunks.sql": "frees pieces of blobs that were dropped, for all tenants; only the number leaves",
     "api/sql/ahead.sql": "counts the jobs before one in its lane, which all tenants share; only the number leaves",
     "api/sql/admin_wake.sql": "an operator's: jobs of all tenants wait for a target; only the number leaves",
 }
