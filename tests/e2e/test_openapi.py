@@ -73,6 +73,12 @@ def test_it_is_served_without_a_key_and_has_an_etag(stack, document):
     assert anybody.request("HEAD", "/openapi.json").headers["ETag"] == answer.headers["ETag"]
 
 
+def test_the_process_answers_for_itself_without_a_key_and_to_the_admin(stack):
+    anybody = Http(stack.url, kept=True)
+    assert [anybody.get(path).status for path in ("/healthz", "/readyz", "/metrics")] == [200, 200, 401]
+    assert stack.admin().get("/metrics").status == 200
+
+
 def body_of(operation):
     """A body that gets past the first look, where the operation takes one."""
     content = operation.get("requestBody", {}).get("content", {})
@@ -104,6 +110,14 @@ def test_an_object_that_is_not_there_is_404_wherever_an_id_stands(make_stack, do
         body, kind = body_of(operation)
         answer = http.request(method, path_of(template), body, headers={"Content-Type": kind} if kind else None)
         assert "404" in operation["responses"] and answer.status == 404, (method, template, answer)
+
+
+def test_a_model_that_nobody_has_is_404_wherever_one_is_asked(make_stack):
+    stack = make_stack(config={"models": None})
+    said = {"model": "nobody", "messages": [{"role": "user", "content": "x"}]}
+    asked = {"/v1/chat/completions": said, "/v1/completions": {"model": "nobody", "prompt": "x"}, "/v1/embeddings": {"model": "nobody", "input": "x"},
+             "/v1/messages": {**said, "max_tokens": 5}, "/v1/responses": {"model": "nobody", "input": "x"}}
+    assert {path: stack.http().post(path, body).status for path, body in asked.items()} == dict.fromkeys(asked, 404)
 
 
 def test_what_is_not_json_is_400_and_another_media_type_415_wherever_json_is_taken(stack, document):
