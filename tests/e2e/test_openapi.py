@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 
+from forms import form, form_headers, part
 from proc import BIN, REPO
 from stack import Http
 
@@ -138,3 +139,9 @@ def test_parameters_of_lists_are_judged(stack, document):
             http = stack.admin() if "403" in operation["responses"] else stack.http()
             answer = http.get(path_of(template) + "?limit=nonsense")
             assert "400" in operation["responses"] and answer.status == 400, (template, answer)
+
+
+def test_a_wait_that_is_no_number_and_a_part_without_data_are_400(stack):
+    assert stack.http().get(path_of("/v1/batches/{batch}") + "?wait=long").status == 400
+    up = stack.http().post("/v1/uploads", {"filename": "a.txt", "purpose": "user_data", "bytes": 1, "mime_type": "text/plain"}).json
+    assert stack.http().post(f"/v1/uploads/{up['id']}/parts", form(part("other", b"x")), headers=form_headers()).status == 400
