@@ -79,6 +79,7 @@ struct http_call {
 	size_t head_seen, body_seen;
 	int state, rc, abort_rc;
 	bool https, connected, head_done;
+	bool sent_once; /* … and on a kept connection that died: it is not sent again */
 };
 
 void http_call_init(struct http_call *c);

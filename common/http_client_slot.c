@@ -41,7 +41,8 @@ static CURLcode on_ssl_ctx(CURL *easy, void *ctx, void *arg)
 	return CURLE_OK;
 }
 
-/* curl is about to send the request on a connection that stands. */
+/* curl is about to send the request on a connection that stands. It comes a second time when the connection was a kept one that died before a byte of the
+ * answer: whether the server has the request then nobody knows, so it is not sent again behind the caller's back. */
 static int on_connected(void *arg, char *ip, char *local_ip, int port, int local_port)
 {
 	struct http_slot *s = arg;
@@ -50,7 +51,10 @@ static int on_connected(void *arg, char *ip, char *local_ip, int port, int local
 	(void)local_ip;
 	(void)port;
 	(void)local_port;
+	s->call->sent_once = s->call->connected;
 	s->call->connected = true;
+	if (s->call->sent_once)
+		return CURL_PREREQFUNC_ABORT;
 	return !s->call->may_send || s->call->may_send(s->call) ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
@@ -415,6 +419,8 @@ bool http_slot_sent(const struct http_slot *s)
 
 	if (!s->call->connected)
 		return false;
+	if (s->call->sent_once)
+		return true;
 	curl_easy_getinfo(s->easy, CURLINFO_SIZE_UPLOAD_T, &n);
 	return (size_t)n >= s->call->body.n;
 }
@@ -440,6 +446,8 @@ int http_slot_judge(struct http_slot *s, CURLcode code)
 		meaning = ERR_TIMEOUT;
 		c->timeout = HTTP_TIMEOUT_CONNECT;
 	} else if (http_slot_sent(s)) {
+		if (c->sent_once)
+			text = "the kept connection broke before an answer";
 		/* curl's own limit of one header line shows as lack of memory. */
 		meaning = code == CURLE_OUT_OF_MEMORY ? ERR_TOO_LARGE : ERR_OUTCOME_UNKNOWN;
 	}

@@ -35,6 +35,24 @@ static void test_http_client_failure_says_how_far_it_came(void **state)
 	}
 }
 
+/* curl would: nobody could tell then whether the server does the work twice. */
+static void test_http_client_request_is_not_sent_again_when_its_kept_connection_breaks(void **state)
+{
+	static const char *const paths[] = { "/reset", "/close" };
+	struct http_call c;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+		assert_int_equal(hs_call_path(&c, "/ok"), 0);
+		http_call_done(&c);
+		size_t requests = hs.requests;
+		assert_int_equal(hs_call_path(&c, paths[i]), -ERR_OUTCOME_UNKNOWN);
+		assert_true(c.sent);
+		assert_int_equal(hs.requests, requests + 1); /* not over a new connection, which curl made for it */
+		http_call_done(&c);
+	}
+}
+
 static void test_http_client_connection_refused_is_network(void **state)
 {
 	struct sockaddr_in in;
@@ -405,6 +423,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		HS_TEST(failure_says_how_far_it_came),
+		HS_TEST(request_is_not_sent_again_when_its_kept_connection_breaks),
 		HS_TEST(connection_refused_is_network),
 		HS_TEST(tls_to_a_plain_port_is_network),
 		HS_TEST(sends_nothing_when_it_may_not),
