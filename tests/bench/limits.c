@@ -193,6 +193,7 @@ static void register_worker(struct bench *b)
 	db_arg_text(&b->registration.args, STR("bench"));
 	db_arg_i32(&b->registration.args, 1);
 	db_arg_i32(&b->registration.args, 1);
+	db_arg_null(&b->registration.args);
 	if (db_query_start(b->worker.db, &b->registration, NULL) < 0)
 		die("the worker's row", b->registration.err.text);
 	turn_until(b, is_registered, "the worker's row");
