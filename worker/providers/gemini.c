@@ -10,6 +10,8 @@
  */
 #include "worker/providers/gemini.h"
 
+#include <string.h>
+
 #include "common/conf.h"
 #include "worker/providers/hints.h"
 
@@ -191,16 +193,25 @@ static void answer_head(struct provider_call *c, int status, const struct http_h
 	c->is_sse = status < 300 && c->streamed && !str_eq_z(media, "application/json");
 }
 
+/* Where the first line begins that is bare JSON; the end when there is none. *line_start: whether a line begins with the piece, then whether one begins
+ * behind it. (Lines that end with CR alone, which the standard of event streams allows, are no place where bare JSON was ever seen.) */
+static size_t find_bare(struct str piece, bool *line_start)
+{
+	const char *p = piece.p, *end = p + piece.n;
+	while (p < end) {
+		if (*line_start && (*p == '{' || *p == '['))
+			break;
+		const char *eol = memchr(p, '\n', (size_t)(end - p));
+		*line_start = eol != NULL;
+		p = eol ? eol + 1 : end;
+	}
+	return (size_t)(p - piece.p);
+}
+
 /* The bytes before the first line that is bare JSON are events. */
 static int feed(struct provider_call *c, struct str piece)
 {
-	size_t n = 0;
-	for (; n < piece.n && !c->bare; n++) {
-		char ch = piece.p[n];
-		if (c->line_start && (ch == '{' || ch == '['))
-			break;
-		c->line_start = ch == '\n' || ch == '\r';
-	}
+	size_t n = c->bare ? 0 : find_bare(piece, &c->line_start);
 	int rc = c->bare ? 0 : sse_feed(&c->sse, str_sub(piece, 0, n));
 	if (rc < 0 || n == piece.n)
 		return rc;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Most events of a stream differ in their text only. What stands around the text of one that was read as JSON is its shape: an event of the same shape,
- * with plain text (buf_json_plain) in that place, says that text and need not be parsed. Anything else is JSON's business.
+ * with text in that place whose escapes are of the short form (RFC 8259, 7: \n, \", …), says that text and need not be parsed. Anything else is JSON's
+ * business.
  */
 #ifndef MR_WORKER_PROVIDERS_SHAPE_H
 #define MR_WORKER_PROVIDERS_SHAPE_H
@@ -10,6 +11,7 @@
 
 struct shape {
 	struct buf before, after; /* empty: none is known */
+	struct buf text;          /* the last one that had escapes */
 };
 
 void shape_init(struct shape *s);
@@ -19,7 +21,7 @@ void shape_done(struct shape *s);
  * be remembered is long. The caller knows that the event holds this text and nothing else. */
 void shape_learn(struct shape *s, struct str event, struct str mark);
 
-/* The text of an event of the known shape, borrowed from it. digits_vary: numbers after the text may be others (counts). */
-bool shape_read(const struct shape *s, struct str event, bool digits_vary, struct str *ret);
+/* The text of an event of the known shape, borrowed from it or, until the next call, from s. digits_vary: numbers after the text may be others (counts). */
+bool shape_read(struct shape *s, struct str event, bool digits_vary, struct str *ret);
 
 #endif

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An event is read without JSON only where it is the known one but for its plain text (and, where told so, the numbers behind it). */
+/* An event is read without JSON only where it is the known one but for its text (and, where told so, the numbers behind it). */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <cmocka.h>
 
+#include "common/json.h"
 #include "worker/providers/shape.h"
 
 static const struct str mark = STR("\"text\":\"");
@@ -27,11 +29,58 @@ static void test_an_event_of_the_same_shape_says_its_text(void **state)
 	shape_done(&s);
 }
 
+static void test_short_escapes_are_read_as_json_reads_them(void **state)
+{
+	(void)state;
+	static const struct {
+		struct str event, text;
+	} cases[] = {
+		{ STR("{\"text\":\"a\\nb\"}"), STR("a\nb") },
+		{ STR("{\"text\":\"\\\"\"}"), STR("\"") },
+		{ STR("{\"text\":\"\\\\\"}"), STR("\\") },
+		{ STR("{\"text\":\"\\\\n\\/\\b\\f\\r\\t\"}"), STR("\\n/\b\f\r\t") },
+		{ STR("{\"text\":\"eight plain \\n\\n and more of \xC3\xA9 them\"}"), STR("eight plain \n\n and more of \xC3\xA9 them") },
+	};
+	struct shape s;
+	struct str text;
+	shape_init(&s);
+	shape_learn(&s, STR("{\"text\":\"one\"}"), mark);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		assert_true(shape_read(&s, cases[i].event, false, &text));
+		assert_true(str_eq(text, cases[i].text));
+		json_t *json = json_parse(cases[i].event, NULL);
+		assert_true(str_eq(json_str(json, "text"), cases[i].text));
+		json_decref(json);
+	}
+	shape_done(&s);
+}
+
+/* Numbers become longer and shorter wherever they stand in the eight bytes that are compared at once. */
+static void test_counts_may_have_any_number_of_digits(void **state)
+{
+	(void)state;
+	struct shape s;
+	struct str text;
+	char known[64], event[64];
+	shape_init(&s);
+	for (int pad = 0; pad < 12; pad++)
+		for (int was = 1; was < 12; was++)
+			for (int is = 1; is < 12; is++) {
+				snprintf(known, sizeof(known), "{\"text\":\"one\",\"%.*s\":%.*s,\"m\":7}", pad, "abcdefghijkl", was, "12345678901");
+				snprintf(event, sizeof(event), "{\"text\":\"two\",\"%.*s\":%.*s,\"m\":88}", pad, "abcdefghijkl", is, "12345678901");
+				shape_learn(&s, str_from(known), mark);
+				assert_true(shape_read(&s, str_from(event), true, &text));
+				assert_int_equal(shape_read(&s, str_from(event), false, &text), false);
+			}
+	shape_done(&s);
+}
+
 static void test_whatever_differs_elsewhere_is_not_of_the_shape(void **state)
 {
 	(void)state;
 	static const struct str others[] = {
-		STR("{\"text\":\"a\\nb\",\"n\":1}"), STR("{\"text\":\"a\",\"n\":1,\"x\":2}"), STR("{\"text\":\"a\",\"n\":}"),
+		STR("{\"text\":\"a\\u000ab\",\"n\":1}"), STR("{\"text\":\"a\\x\",\"n\":1}"), STR("{\"text\":\"a\\\",\"n\":1}"), STR("{\"text\":\"a\\"),
+		STR("{\"text\":\"a\",\"n\":1,\"x\":2}"), STR("{\"text\":\"a\",\"n\":}"),
 		STR("{\"text\":\"a\",\"n\":-1}"),     STR("{\"text\":\"a\",\"n\":1"),            STR("{\"texts\":\"a\",\"n\":1}"),
 	};
 	struct shape s;
@@ -61,6 +110,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_an_event_of_the_same_shape_says_its_text),
+		cmocka_unit_test(test_short_escapes_are_read_as_json_reads_them),
+		cmocka_unit_test(test_counts_may_have_any_number_of_digits),
 		cmocka_unit_test(test_whatever_differs_elsewhere_is_not_of_the_shape),
 		cmocka_unit_test(test_an_ambiguous_event_teaches_nothing),
 	};
