@@ -294,11 +294,36 @@ static bool answers_always(const struct conf_route *r)
 	return false;
 }
 
+/* Whether the job had all its attempts, each at a target whose breaker was not open to the worker's knowledge: then it failed by its own setting. */
+static bool spent_its_attempts(const struct judging *x, const struct drill_job *j)
+{
+	const struct drill_run *r = x->r;
+	int64_t spent = 0;
+	for (size_t i = 0; i < r->ncalls; i++) {
+		const struct drill_call *c = &r->calls[i];
+		if (c->job < 0 || (size_t)c->job != j->same_as || c->status == 429 || c->target < 0)
+			continue;
+		int64_t opened_ms = opened_at(x, target_name(x, (size_t)c->target));
+		if (opened_ms && c->at_ms > opened_ms + NEWS_MS)
+			return false;
+		spent++;
+	}
+	return spent >= j->max_attempts;
+}
+
+static struct str ladder_text(struct judging *x, size_t by_ladder, size_t waited, size_t spent)
+{
+	struct str text = arena_printf(x->a, "%zu served by a ladder meanwhile, %zu of routes without one waited and succeeded", by_ladder, waited);
+	if (spent)
+		text = arena_printf(x->a, STR_FMT ", %zu had spent max_attempts before the breakers opened", STR_ARG(text), spent);
+	return text;
+}
+
 static void judge_all_down(struct judging *x)
 {
 	const struct drill_run *r = x->r;
 	const struct drill_job *example = NULL;
-	size_t by_ladder = 0, waited = 0, failed = 0, in_fault = 0;
+	size_t by_ladder = 0, waited = 0, failed = 0, in_fault = 0, spent = 0;
 	for (size_t i = 0; i < r->njobs; i++) {
 		const struct drill_job *j = &r->jobs[i];
 		if (!j->id || j->accepted_ms < r->fault_on_ms || j->accepted_ms > r->fault_off_ms)
@@ -307,7 +332,11 @@ static void judge_all_down(struct judging *x)
 		in_fault += ladder;
 		by_ladder += ladder && j->status == 3 && j->level >= 4;
 		waited += !ladder && j->status == 3;
-		if (j->outcomes && j->status != 3) {
+		if (!j->outcomes || j->status == 3)
+			continue;
+		if (!ladder && spent_its_attempts(x, j)) {
+			spent++;
+		} else {
 			failed++;
 			example = j;
 		}
@@ -317,8 +346,7 @@ static void judge_all_down(struct judging *x)
 	else if (in_fault >= 10 && !by_ladder)
 		verdict(x, "a ladder or a wait", true, NULL, STR("no job was served by the ladder of its route"));
 	else
-		verdict(x, "a ladder or a wait", false, NULL,
-		        arena_printf(x->a, "%zu served by a ladder meanwhile, %zu of routes without one waited and succeeded", by_ladder, waited));
+		verdict(x, "a ladder or a wait", false, NULL, ladder_text(x, by_ladder, waited, spent));
 }
 
 size_t drill_promises(const struct drill *d, const struct drill_run *r, struct arena *a, struct drill_promise *ret)

@@ -226,8 +226,9 @@ static void shorten_settings(json_t *file, const struct conf *c, int64_t f)
 	} times[] = {
 		{ "breaker.open", c->breaker_open_ms, 500 },
 		{ "breaker.open_max", c->breaker_open_max_ms, 1000 },
-		{ "retry.base", c->retry_base_ms, 10 },
-		{ "retry.max", c->retry_max_ms, 500 },
+		/* The load is no faster than it is, so a breaker takes its time to see its failures: jobs must not have spent all attempts by then. */
+		{ "retry.base", c->retry_base_ms, 500 },
+		{ "retry.max", c->retry_max_ms, 4000 },
 		{ "retry.overload_base", c->retry_overload_ms, 50 },
 		{ "retry.overload_max", c->retry_overload_max_ms, 1000 },
 		{ "timeout.first_token", c->timeout_first_ms, FIRST_MS },

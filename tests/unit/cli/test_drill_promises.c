@@ -236,6 +236,33 @@ static void test_a_job_that_fails_when_all_is_down(void **state)
 	assert_string_equal(broken(&w), "");
 }
 
+/* Job 3 calls n times, 100 ms apart from at_ms on, and fails. */
+static void fail_after_calls(struct world *w, size_t n, int64_t at_ms)
+{
+	build(w, "all_down");
+	w->jobs[3].status = 4;
+	w->jobs[3].calls = (int64_t)n;
+	w->r.ncalls = NJOBS - 1;
+	for (size_t i = 0; i < n; i++) {
+		int64_t at = at_ms + 100 * (int64_t)i;
+		w->calls[w->r.ncalls++] = (struct drill_call){ .at_ms = at, .end_ms = at + 50, .job = 3, .status = 500 };
+	}
+	w->events[0] = (struct drill_event){ "t", "opened", 3000 };
+	w->r.nevents = 1;
+}
+
+static void test_a_job_that_spent_its_attempts_before_anyone_knew(void **state)
+{
+	(void)state;
+	struct world w;
+	fail_after_calls(&w, 5, 2500);
+	assert_string_equal(broken(&w), "");
+	fail_after_calls(&w, 4, 2500);
+	assert_string_equal(broken(&w), "a ladder or a wait");
+	fail_after_calls(&w, 5, 4200); /* the last ones when all workers knew */
+	assert_string_equal(broken(&w), "a ladder or a wait");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -250,6 +277,7 @@ int main(void)
 		cmocka_unit_test(test_calls_through_an_open_breaker),
 		cmocka_unit_test(test_a_route_that_does_not_recover),
 		cmocka_unit_test(test_a_job_that_fails_when_all_is_down),
+		cmocka_unit_test(test_a_job_that_spent_its_attempts_before_anyone_knew),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
