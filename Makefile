@@ -42,7 +42,7 @@ PKG_LIBS   = $(shell pkg-config --libs $(PKGS))
 ALL_CFLAGS  = $(COMMON_FLAGS) $(WARN) $(FLAGS_$(MODE)) -I. -I$(GEN) -isystem $(LLHTTP_INC) $(PKG_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 ALL_LDFLAGS = -pthread $(LINK_$(MODE)) $(LDFLAGS)
 
-SRCS := $(wildcard common/*.c api/*.c api/faces/*.c worker/*.c worker/providers/*.c cli/*.c cli/simulator/*.c)
+SRCS := $(wildcard common/*.c common/*/*.c api/*.c api/*/*.c worker/*.c worker/*/*.c cli/*.c cli/*/*.c)
 GENS := $(GEN)/sql_api.c $(GEN)/sql_worker.c $(GEN)/migrations.c $(GEN)/openapi_parts.c
 LIB_OBJS := $(patsubst %.c,$(OUT)/%.o,$(filter-out cli/main.c,$(SRCS))) \
 	$(patsubst $(GEN)/%.c,$(OUT)/gen/%.o,$(GENS)) $(OUT)/llhttp/api.o $(OUT)/llhttp/http.o $(OUT)/llhttp/llhttp.o

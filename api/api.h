@@ -6,10 +6,10 @@
 #ifndef MR_API_API_H
 #define MR_API_API_H
 
-#include "common/db.h"
-#include "common/http_server.h"
+#include "common/db/db.h"
+#include "common/http/http_server.h"
 #include "common/loop.h"
-#include "common/netguard.h"
+#include "common/http/netguard.h"
 
 struct auth;
 struct batch_keeper;

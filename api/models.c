@@ -7,7 +7,7 @@
 
 #include <sys/stat.h>
 
-#include "api/job_object.h"
+#include "api/jobs/job_object.h"
 #include "api/request.h"
 #include "common/clock.h"
 #include "common/conf.h"

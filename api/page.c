@@ -2,7 +2,7 @@
 /* The frame of a list's page. The row beyond the limit is not shown; it only tells that there are more. */
 #include "api/page.h"
 
-#include "api/job_object.h"
+#include "api/jobs/job_object.h"
 
 void page_write(struct buf *b, const struct db_query *q, int limit, const char *prefix,
                 void (*write)(struct buf *b, const struct db_query *q, int row))

@@ -13,10 +13,10 @@
 
 #include <string.h>
 
-#include "api/auth_key.h"
-#include "api/batch_upload.h"
-#include "api/form.h"
-#include "api/message_batches.h"
+#include "api/door/auth_key.h"
+#include "api/batches/batch_upload.h"
+#include "api/files/form.h"
+#include "api/batches/message_batches.h"
 #include "api/request_private.h"
 #include "api/router.h"
 #include "common/conf.h"

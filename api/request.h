@@ -7,8 +7,8 @@
 #define MR_API_REQUEST_H
 
 #include "api/api.h"
-#include "api/auth.h"
-#include "api/door.h"
+#include "api/door/auth.h"
+#include "api/door/door.h"
 #include "common/flow.h"
 
 struct job_view;

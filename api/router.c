@@ -9,19 +9,19 @@
 
 #include <string.h>
 
-#include "api/admin_cache.h"
-#include "api/admin_targets.h"
-#include "api/batches.h"
-#include "api/events.h"
-#include "api/files.h"
-#include "api/jobs.h"
-#include "api/message_batches.h"
+#include "api/admin/admin_cache.h"
+#include "api/admin/admin_targets.h"
+#include "api/batches/batches.h"
+#include "api/events/events.h"
+#include "api/files/files.h"
+#include "api/jobs/jobs.h"
+#include "api/batches/message_batches.h"
 #include "api/meta.h"
-#include "api/uploads.h"
+#include "api/files/uploads.h"
 #include "api/models.h"
-#include "api/sync.h"
+#include "api/sync/sync.h"
 #include "api/openapi.h"
-#include "api/responses.h"
+#include "api/sync/responses.h"
 
 const struct route router_routes[] = {
 	{ HTTP_GET, "/healthz", KEY_NONE, BODY_NONE, meta_health_steps, ERRORS_NATIVE },

@@ -4,7 +4,7 @@
 #define MR_API_ROUTER_H
 
 #include "common/flow.h"
-#include "common/http_types.h"
+#include "common/http/http_types.h"
 #include "common/id.h"
 
 struct request;

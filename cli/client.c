@@ -21,7 +21,7 @@
 #include "common/clock.h"
 #include "common/crypto.h"
 #include "common/file.h"
-#include "common/http_client.h"
+#include "common/http/http_client.h"
 
 #define READY_FILE         ".millrace/ready.json"
 #define DEFAULT_TIMEOUT_MS 60000

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "cli/drill.h"
-#include "common/db_sync.h"
+#include "common/db/db_sync.h"
 
 #define CALLS_PATH "/_control/calls?limit=100000"
 #define CALL_MS    30000

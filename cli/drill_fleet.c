@@ -24,7 +24,7 @@
 #include "cli/migrate.h"
 #include "cli/up_port.h"
 #include "common/clock.h"
-#include "common/db_sync.h"
+#include "common/db/db_sync.h"
 #include "common/file.h"
 
 #define POLL_MS      10

@@ -14,7 +14,7 @@
 
 #include "cli/drill.h"
 #include "common/clock.h"
-#include "common/db_sync.h"
+#include "common/db/db_sync.h"
 
 #define END_LIMIT_MS      60000
 #define RECOVERY_LIMIT_MS 30000

@@ -3,8 +3,8 @@
 #ifndef MR_CLI_KEY_STORE_H
 #define MR_CLI_KEY_STORE_H
 
-#include "api/auth_key.h"
-#include "common/db_sync.h"
+#include "api/door/auth_key.h"
+#include "common/db/db_sync.h"
 
 struct key_wish {
 	const char *tenant; /* made when there is none of that name */

@@ -25,7 +25,7 @@
 #include "cli/place.h"
 #include "common/arena.h"
 #include "common/buf.h"
-#include "common/db_sync.h"
+#include "common/db/db_sync.h"
 
 #define CONNECT_TIMEOUT_S 10
 /* "millrace" in ASCII, as a 64-bit number: the advisory lock that all instances share. */

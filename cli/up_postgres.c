@@ -31,7 +31,7 @@
 
 #include "cli/up_port.h"
 #include "common/crypto.h"
-#include "common/db_sync.h"
+#include "common/db/db_sync.h"
 #include "common/file.h"
 
 #define SOCKET_DIR_MAX 90 /* "/.s.PGSQL.65535" and a NUL must fit in sun_path's 108 bytes */

@@ -20,8 +20,8 @@ BEGIN {
 	print "/* Made by common/embed.awk; do not edit. */"
 	print "/* Made by common/embed.awk; do not edit. */\n#pragma once" > header
 	if (kind == "sql") {
-		print "#include \"common/db.h\""
-		print "#include \"common/db.h\"" > header
+		print "#include \"common/db/db.h\""
+		print "#include \"common/db/db.h\"" > header
 	} else if (kind == "texts") {
 		print "struct embedded_text {\n\tconst char *name;\n\tconst char *text;\n};" > header
 		print "extern const struct embedded_text " room "[]; /* ended by a row without a name */" > header

@@ -6,7 +6,7 @@
 #ifndef MR_WORKER_ATTEMPT_H
 #define MR_WORKER_ATTEMPT_H
 
-#include "common/http_client.h"
+#include "common/http/http_client.h"
 #include "worker/job.h"
 #include "worker/providers/provider.h"
 

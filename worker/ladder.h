@@ -7,7 +7,7 @@
 #define MR_WORKER_LADDER_H
 
 #include "common/conf.h"
-#include "common/db.h"
+#include "common/db/db.h"
 #include "worker/cache.h"
 #include "worker/job.h"
 

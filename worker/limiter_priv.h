@@ -10,7 +10,7 @@
 #define MR_WORKER_LIMITER_PRIV_H
 
 #include "common/conf.h"
-#include "common/db.h"
+#include "common/db/db.h"
 #include "worker/limit_bucket.h"
 #include "worker/limiter.h"
 

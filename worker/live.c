@@ -9,7 +9,7 @@
  * TAKE_ALONG_MS. A stream is in one flight at a time, so its rows become visible in their order: a reader that sees a gap knows that the
  * missing row will not come.
  *
- * The outcome does not wait for the last piece. A reader that sees the outcome takes what it has not had from the result (api/events.c), so a
+ * The outcome does not wait for the last piece. A reader that sees the outcome takes what it has not had from the result (api/events/events.c), so a
  * piece that comes late, or never, takes nothing from anyone. For the same reason a write that fails is given up, and with it the rest of its
  * stream: text is late then, not lost.
  */

@@ -3,7 +3,7 @@
 #ifndef MR_WORKER_RECORD_COLUMNS_H
 #define MR_WORKER_RECORD_COLUMNS_H
 
-#include "common/db.h"
+#include "common/db/db.h"
 #include "worker/record.h"
 
 #define ATTEMPT_COLUMNS 24

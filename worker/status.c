@@ -18,7 +18,7 @@
 
 #include <stdlib.h>
 
-#include "common/http_server.h"
+#include "common/http/http_server.h"
 #include "common/metrics.h"
 #include "worker/lease.h"
 

@@ -10,7 +10,7 @@
 
 #include "common/clock.h"
 #include "common/crypto.h"
-#include "common/db.h"
+#include "common/db/db.h"
 #include "common/json.h"
 #include "worker/job.h"
 #include "worker/webhook_columns.h"

@@ -19,11 +19,11 @@
 #define MR_WORKER_WORKER_H
 
 #include "common/conf.h"
-#include "common/db.h"
+#include "common/db/db.h"
 #include "common/hash.h"
-#include "common/http_client.h"
+#include "common/http/http_client.h"
 #include "common/loop.h"
-#include "common/netguard.h"
+#include "common/http/netguard.h"
 
 struct cache;
 struct claimer;

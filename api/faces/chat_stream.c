@@ -6,7 +6,7 @@
  */
 #include "api/faces/chat.h"
 
-#include "common/sse.h"
+#include "common/http/sse.h"
 
 #define CHUNK_MAX ((size_t)1 << 30)
 

@@ -5,7 +5,7 @@
  */
 #include "api/faces/face.h"
 
-#include "common/sse.h"
+#include "common/http/sse.h"
 
 #define DEFAULT_TOKENS 16 /* OpenAI: Create completion, max_tokens */
 #define CHUNK_MAX      ((size_t)1 << 30)

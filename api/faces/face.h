@@ -9,7 +9,7 @@
 #ifndef MR_API_FACES_FACE_H
 #define MR_API_FACES_FACE_H
 
-#include "api/submission.h"
+#include "api/jobs/submission.h"
 #include "common/buf.h"
 #include "common/err.h"
 #include "common/id.h"

@@ -12,7 +12,7 @@
  */
 #include "api/faces/response.h"
 
-#include "api/job_object.h"
+#include "api/jobs/job_object.h"
 
 const struct face face_response = {
 	.form = FORM_RESPONSE,

@@ -16,7 +16,7 @@
  */
 #include "api/faces/response.h"
 
-#include "api/job_object.h"
+#include "api/jobs/job_object.h"
 
 #define TEXT_MAX ((size_t)1 << 30)
 

@@ -6,7 +6,7 @@
 #include "cli/simulator/format.h"
 #include "cli/simulator/meter.h"
 #include "cli/simulator/stats.h"
-#include "common/http_server.h"
+#include "common/http/http_server.h"
 #include "common/loop.h"
 
 struct sim {

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "common/clock.h"
-#include "common/db.h"
+#include "common/db/db.h"
 #include "common/id.h"
 #include "common/loop.h"
 #include "sql_api.h"

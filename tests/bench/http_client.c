@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "common/http_client.h"
+#include "common/http/http_client.h"
 
 #define BODY 2048
 

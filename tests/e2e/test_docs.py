@@ -75,7 +75,7 @@ def test_routes_of_the_api_page_are_those_of_the_router():
 def test_modules_of_common_are_listed():
     page = (REPO / "common/README.md").read_text()
     private = {"conf_private", "db_conn", "http_client_priv", "http_conn"}
-    modules = {p.stem for p in (REPO / "common").glob("*.h")} - private
+    modules = {p.stem for p in (REPO / "common").rglob("*.h")} - private
     assert sorted(m for m in modules if f"`{m}`" not in page) == []
 
 

@@ -39,9 +39,9 @@ def test_lint_finds_a_forbidden_line(name, line):
 
 
 @pytest.mark.parametrize("name, line", [
-    ("common/http_client_slot.c", "#include <curl/curl.h>"),
-    ("common/db_dial.c", "#include <libpq-fe.h>"),
-    ("common/http_conn.h", "#include <llhttp.h>"),
+    ("common/http/http_client_slot.c", "#include <curl/curl.h>"),
+    ("common/db/db_dial.c", "#include <libpq-fe.h>"),
+    ("common/http/http_conn.h", "#include <llhttp.h>"),
     ("common/buf.c", "\tsnprintf(a, n, b);"),
     ("worker/providers/x.c", '#include "common/json.h"'),
     ("common/x.c", "/* strcpy(a, b) is banned */"),

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/batch_line.h"
-#include "api/batch_lines.h"
+#include "api/batches/batch_line.h"
+#include "api/batches/batch_lines.h"
 
 #define FUZZ_BATCH_FILE_NOW  INT64_C(1780272000000000)
 #define FUZZ_BATCH_FILE_LINE 2000

@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "common/http_conn.h"
+#include "common/http/http_conn.h"
 #include "common/metrics.h"
 #include "tests/lib/httpapp.h"
 

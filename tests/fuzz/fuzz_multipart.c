@@ -3,7 +3,7 @@
  * Fuzz target of the multipart parser: the first line is the Content-Type, the rest the body. However it is cut into reads, parts, data and result are the
  * same; events come in their order; names are UTF-8 without control characters; no more parts than allowed.
  *
- *   clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz/fuzz_multipart.c common/multipart.c common/http_types.c common/err.c common/buf.c
+ *   clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz/fuzz_multipart.c common/http/multipart.c common/http/http_types.c common/err.c common/buf.c
  *       common/str.c -o fuzz_multipart
  *   ./fuzz_multipart tests/fuzz/corpus/multipart
  */
@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "common/buf.h"
-#include "common/multipart.h"
+#include "common/http/multipart.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 

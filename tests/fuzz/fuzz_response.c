@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "api/faces/response.h"
-#include "api/job_object.h"
+#include "api/jobs/job_object.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 

@@ -3,13 +3,13 @@
  * Fuzz target of the SSE parser: however the bytes are cut into reads, the events and the result must be the same, and what
  * sse_write makes of an event must read back as that event.
  *
- *   clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz/fuzz_sse.c common/sse.c common/buf.c common/str.c -o fuzz_sse
+ *   clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz/fuzz_sse.c common/http/sse.c common/buf.c common/str.c -o fuzz_sse
  *   ./fuzz_sse tests/fuzz/corpus/sse
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/sse.h"
+#include "common/http/sse.h"
 
 #define FUZZ_SSE_MAX 4096
 

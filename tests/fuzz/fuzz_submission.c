@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/submission.h"
+#include "api/jobs/submission.h"
 
 #define FUZZ_SUBMISSION_NOW INT64_C(1780272000000000)
 

@@ -3,7 +3,7 @@
 #ifndef MR_TESTS_LIB_DBTEST_H
 #define MR_TESTS_LIB_DBTEST_H
 
-#include "common/db.h"
+#include "common/db/db.h"
 
 struct dbtest {
 	struct loop loop;

@@ -3,7 +3,7 @@
 #ifndef MR_TESTS_LIB_HTTPAPP_H
 #define MR_TESTS_LIB_HTTPAPP_H
 
-#include "common/http_server.h"
+#include "common/http/http_server.h"
 
 struct app {
 	struct loop loop;

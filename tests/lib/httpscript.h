@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "common/http_client.h"
+#include "common/http/http_client.h"
 
 struct httpscript {
 	struct loop loop;

@@ -6,18 +6,19 @@ import re
 # Room by room, what may be included: prefixes of paths. A deeper room comes first. The build makes sql_*.h, migrations.h and openapi_parts.h.
 ROOMS = [
     ("common/", ("common/",)),
-    ("api/faces/", ("api/faces/", "api/submission.h", "api/job_object.h", "common/")),
+    ("api/faces/", ("api/faces/", "api/jobs/submission.h", "api/jobs/job_object.h", "common/")),
     ("api/", ("api/", "common/", "sql_api.h", "migrations.h", "openapi_parts.h")),
     ("worker/providers/", ("worker/providers/", *(f"common/{m}.h" for m in (
-        "base", "str", "buf", "arena", "json", "err", "http_types", "sse", "clock", "conf", "crypto", "provider_record", "request_facts")))),
+        "base", "str", "buf", "arena", "json", "err", "http/http_types", "http/sse", "clock", "conf", "crypto", "provider_record",
+        "request_facts")))),
     ("worker/", ("worker/", "common/", "sql_worker.h")),
     ("cli/", ("cli/", "worker/", "api/", "common/", "sql_", "migrations.h")),
 ]
 # Foreign headers that one part alone knows.
 FOREIGN = {
-    "curl/": re.compile(r"common/http_client\w*\.[ch]$|tests/"),
-    "llhttp.h": re.compile(r"common/http_\w+\.[ch]$|tests/"),
-    "libpq-fe.h": re.compile(r"common/db\w*\.[ch]$|tests/"),
+    "curl/": re.compile(r"common/http/http_client\w*\.[ch]$|tests/"),
+    "llhttp.h": re.compile(r"common/http/http_\w+\.[ch]$|tests/"),
+    "libpq-fe.h": re.compile(r"common/db/db\w*\.[ch]$|tests/"),
 }
 BANNED = ("strcpy strcat strncpy strncat sprintf vsprintf gets strtok strtok_r atoi atol atof strtol strtoul sscanf alloca localtime gmtime "
           "asctime ctime system popen tmpnam mktemp rand").split()

@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #include "common/buf.h"
-#include "common/db_sync.h"
+#include "common/db/db_sync.h"
 
 #ifndef PG_BIN
 #define PG_BIN "/usr/lib/postgresql/15/bin"

@@ -10,7 +10,7 @@
 
 #include "common/buf.h"
 #include "common/crypto.h"
-#include "common/http_types.h"
+#include "common/http/http_types.h"
 
 #define HEADERS_MAX 32
 

@@ -8,7 +8,7 @@
 
 #include "common/arena.h"
 #include "common/err.h"
-#include "common/http_types.h"
+#include "common/http/http_types.h"
 #include "common/json.h"
 
 struct failure {

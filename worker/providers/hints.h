@@ -3,7 +3,7 @@
 #ifndef MR_WORKER_PROVIDERS_HINTS_H
 #define MR_WORKER_PROVIDERS_HINTS_H
 
-#include "common/http_types.h"
+#include "common/http/http_types.h"
 #include "common/json.h"
 
 /* Milliseconds until the provider wants to be asked again, or -1: retry-after-ms, x-ms-retry-after-ms, retry-after (seconds or a date),

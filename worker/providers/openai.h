@@ -3,7 +3,7 @@
 #ifndef MR_WORKER_PROVIDERS_OPENAI_H
 #define MR_WORKER_PROVIDERS_OPENAI_H
 
-#include "common/sse.h"
+#include "common/http/sse.h"
 #include "worker/providers/assembly.h"
 #include "worker/providers/shape.h"
 

@@ -14,7 +14,7 @@
 
 #include "cli/migrate.h"
 #include "common/buf.h"
-#include "common/db_sync.h"
+#include "common/db/db_sync.h"
 #include "sql_api.h"
 #include "sql_worker.h"
 #include "tests/lib/pg.h"

@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "api/admin_targets.h"
-#include "api/jobs.h"
+#include "api/admin/admin_targets.h"
+#include "api/jobs/jobs.h"
 #include "api/router.h"
 #include "common/buf.h"
 

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "cli/simulator/openai.h"
-#include "common/sse.h"
+#include "common/http/sse.h"
 
 struct fixture {
 	struct arena arena;
