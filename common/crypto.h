@@ -39,7 +39,7 @@ int crypto_base64_decode(struct buf *b, struct str s);
 int crypto_hex(struct buf *b, struct str s);
 /* n random characters of 0-9A-Za-z, unbiased. */
 int crypto_random_base62(struct buf *b, size_t n);
-uint32_t crypto_crc32(struct str s); /* of zlib; for checksums in keys, not for security */
+uint32_t crypto_crc32(struct str s); /* of zlib and AWS's event streams; for checksums, not for security */
 
 /* A secret: printed as a fingerprint, wiped on free. */
 struct secret {

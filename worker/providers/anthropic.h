@@ -6,6 +6,7 @@
 #include "common/http/sse.h"
 #include "worker/providers/assembly.h"
 #include "worker/providers/provider.h"
+#include "worker/providers/shape.h"
 
 extern const struct provider provider_anthropic;
 
@@ -41,6 +42,7 @@ enum anthropic_block { BLOCK_NONE, BLOCK_TOOL, BLOCK_THINKING, BLOCK_OTHER };
 struct anthropic_answer {
 	struct assembly assembly;
 	struct sse sse;
+	struct shape shape;           /* of the open block's pieces of text */
 	size_t max_bytes;
 	enum anthropic_block open;    /* the content block that is being sent; they come one after the other */
 	int64_t open_index;

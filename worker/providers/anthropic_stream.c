@@ -5,7 +5,7 @@
  * and blocks that are not known are skipped. Counts are cumulative: a later one replaces the earlier, unless it is smaller.
  *
  * Thinking is told as reasoning, and its blocks are kept with their signatures, as they must be sent back. An error event ends the stream, whatever
- * has come before; so does a delta for a block that is not open.
+ * has come before; so does a delta for a block that is not open. Nearly all events of a stream are pieces of text of one block, and are not parsed (shape.h).
  */
 #include "worker/providers/anthropic.h"
 
@@ -134,6 +134,7 @@ static int begin_block(struct anthropic_answer *s, json_t *block, int64_t index)
 	int rc = s->open == BLOCK_NONE ? 0 : end_block(s); /* a server forgot the stop */
 	if (rc < 0)
 		return rc;
+	shape_forget(&s->shape); /* it holds the block's index */
 	s->open = BLOCK_OTHER;
 	s->open_index = index;
 	s->block = json_incref(block);
@@ -235,38 +236,30 @@ static bool is_error(const json_t *v, struct str type)
 	return str_eq_z(type, "error") || json_is_object(json_get(v, "error"));
 }
 
-static bool skip(struct str *s, struct str front)
+/* Anthropic pads events with spaces before their last brace, so that their length does not tell the text's. */
+static struct str without_padding(struct str data)
 {
-	bool there = str_has_prefix(*s, front);
-	if (there)
-		*s = str_sub(*s, front.n, s->n);
-	return there;
+	if (data.n == 0 || data.p[data.n - 1] != '}')
+		return data;
+	do
+		data.n--;
+	while (data.n && data.p[data.n - 1] == ' ');
+	return data;
 }
 
-/*
- * Nearly all events of a stream are pieces of text, in ever the same form and seldom with an escape: those are read as they stand, which is several
- * times faster than as JSON. False: it is something else (or written otherwise), and JSON decides.
- */
-static bool read_text_delta(const struct anthropic_answer *s, struct str data, struct str *ret)
+/* {"type": "content_block_delta", "index": N, "delta": {"type": "text_delta", "text": "…"}} and nothing else. */
+static bool is_text_alone(const json_t *e)
 {
-	int64_t index = 0;
-	if (s->open == BLOCK_NONE || !skip(&data, STR("{\"type\":\"content_block_delta\",\"index\":")))
-		return false;
-	size_t digits = 0;
-	for (; digits < MIN(data.n, 4) && data.p[digits] >= '0' && data.p[digits] <= '9'; digits++)
-		index = index * 10 + (data.p[digits] - '0');
-	if (digits == 0 || (digits > 1 && data.p[0] == '0') || index != s->open_index)
-		return false;
-	data = str_sub(data, digits, data.n);
-	if (!skip(&data, STR(",\"delta\":{\"type\":\"text_delta\",\"text\":\"")))
-		return false;
-	*ret = str_sub(data, 0, buf_json_plain(data));
-	data = str_sub(data, ret->n, data.n);
-	if (!skip(&data, STR("\"}")))
-		return false;
-	while (data.n && data.p[0] == ' ') /* Anthropic pads events with spaces */
-		data = str_sub(data, 1, data.n);
-	return str_eq_z(data, "}");
+	const json_t *delta = json_get(e, "delta");
+	return json_object_size(e) == 3 && json_is_integer(json_get(e, "index")) && json_object_size(delta) == 2 &&
+	       str_eq_z(json_str(delta, "type"), "text_delta") && json_is_string(json_get(delta, "text"));
+}
+
+/* The next events of this block are of this form, nearly all of them. */
+static void learn_shape(struct anthropic_answer *s, const struct sse_event *event, struct str type, const json_t *e)
+{
+	if (s->open == BLOCK_OTHER && str_eq_z(type, "content_block_delta") && is_text_alone(e))
+		shape_learn(&s->shape, without_padding(event->data), STR("\"text\":\""));
 }
 
 static int on_event(void *arg, const struct sse_event *event)
@@ -275,7 +268,7 @@ static int on_event(void *arg, const struct sse_event *event)
 	struct str text;
 	if (s->assembly.done || event->data.n == 0)
 		return 0;
-	if (!str_eq_z(event->event, "error") && read_text_delta(s, event->data, &text))
+	if (s->open == BLOCK_OTHER && !str_eq_z(event->event, "error") && shape_read(&s->shape, without_padding(event->data), /* digits_vary= */ false, &text))
 		return assembly_text(&s->assembly, DELTA_TEXT, text);
 	json_t *e = json_parse_lenient(event->data, NULL);
 	if (!e)
@@ -287,6 +280,8 @@ static int on_event(void *arg, const struct sse_event *event)
 		rc = -ERR_STREAM_CUT;
 	} else {
 		rc = take_event(s, type.n ? type : event->event, e);
+		if (rc == 0)
+			learn_shape(s, event, type, e);
 	}
 	json_decref(e);
 	return rc;
@@ -301,12 +296,14 @@ void anthropic_answer_init(struct anthropic_answer *s, size_t max_bytes, struct 
 	sse_init(&s->sse, max_bytes, on_event, s);
 	buf_init(&s->thinking, max_bytes);
 	buf_init(&s->signature, max_bytes);
+	shape_init(&s->shape);
 }
 
 void anthropic_answer_done(struct anthropic_answer *s)
 {
 	assembly_done(&s->assembly);
 	sse_done(&s->sse);
+	shape_done(&s->shape);
 	buf_done(&s->thinking);
 	buf_done(&s->signature);
 	json_decref(s->block);

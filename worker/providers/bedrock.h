@@ -8,6 +8,7 @@
 
 #include "worker/providers/assembly.h"
 #include "worker/providers/eventstream.h"
+#include "worker/providers/shape.h"
 
 extern const struct provider provider_bedrock;
 
@@ -47,6 +48,7 @@ json_t *bedrock_embeddings_answer(const json_t *body, size_t wanted, bool base64
 struct bedrock_answer {
 	struct assembly out;
 	struct eventstream events;
+	struct shape shape;        /* of the last piece of text */
 	struct str answer_tool;    /* its input is the text of the answer; n 0: none */
 	struct buf aside;          /* text beside that tool's: counts when the tool is not called after all */
 	struct buf thinking, signature; /* of the reasoning block that is being received */

@@ -4,9 +4,11 @@
  * content its start, deltas and stop, then messageStop with the reason, then metadata with the usage. The end mark is messageStop.
  *
  * Where a JSON schema was asked for, the input of the tool made for it is the text of the answer. An exception in place of an event ends the stream; what
- * is not known is skipped.
+ * is not known is skipped. Nearly all events of a stream are pieces of text, and are not parsed (shape.h).
  */
 #include "worker/providers/bedrock.h"
+
+#include <ctype.h>
 
 #include "common/err.h"
 
@@ -20,12 +22,14 @@ void bedrock_answer_init(struct bedrock_answer *s, struct str answer_tool, size_
 	buf_init(&s->aside, max_bytes);
 	buf_init(&s->thinking, max_bytes);
 	buf_init(&s->signature, max_bytes);
+	shape_init(&s->shape);
 }
 
 void bedrock_answer_done(struct bedrock_answer *s)
 {
 	assembly_done(&s->out);
 	eventstream_done(&s->events);
+	shape_done(&s->shape);
 	buf_done(&s->aside);
 	buf_done(&s->thinking);
 	buf_done(&s->signature);
@@ -238,19 +242,56 @@ static int fail(struct bedrock_answer *s, struct str type, struct str message)
 	return -ERR_STREAM_CUT;
 }
 
+/* The payload without its last brace, nor the random letters that Bedrock puts before it, so that its length does not tell the text's. */
+static struct str without_padding(struct str payload)
+{
+	static const struct str before = STR(",\"p\":\"");
+	if (payload.n == 0 || payload.p[payload.n - 1] != '}')
+		return payload;
+	payload.n--;
+	if (payload.n == 0 || payload.p[payload.n - 1] != '"')
+		return payload;
+	size_t n = payload.n - 1;
+	while (n > 0 && isalnum((unsigned char)payload.p[n - 1]))
+		n--;
+	struct str front = str_sub(payload, 0, n);
+	return str_has_suffix(front, before) ? str_sub(front, 0, n - before.n) : payload;
+}
+
+/* {"contentBlockIndex": N, "delta": {"text": "…"}, "p": "…"} and nothing else. */
+static bool is_text_alone(const json_t *payload)
+{
+	const json_t *delta = json_get(payload, "delta");
+	size_t known = json_get(payload, "contentBlockIndex") ? 2 : 1;
+	known += json_get(payload, "p") ? 1 : 0;
+	return json_object_size(payload) == known && json_object_size(delta) == 1 && json_is_string(json_get(delta, "text"));
+}
+
+static int take_payload(struct bedrock_answer *s, const struct eventstream_event *e, const json_t *payload)
+{
+	if (!json_is_object(payload))
+		return -ERR_BAD_OUTPUT;
+	int rc = take_event(s, e->event_type, payload);
+	if (rc == 0 && str_eq_z(e->event_type, "contentBlockDelta") && is_text_alone(payload))
+		shape_learn(&s->shape, without_padding(e->payload), STR("\"text\":\""));
+	return rc;
+}
+
 static int on_event(void *arg, const struct eventstream_event *e)
 {
 	struct bedrock_answer *s = arg;
+	struct str text;
+	if (str_eq_z(e->message_type, "event") && !s->out.done && str_eq_z(e->event_type, "contentBlockDelta") &&
+	    shape_read(&s->shape, without_padding(e->payload), /* digits_vary= */ false, &text))
+		return take_text(s, text);
 	if (str_eq_z(e->message_type, "error"))
 		return s->out.done ? 0 : fail(s, e->error_code, e->error_message);
 	json_t *payload = e->payload.n ? json_parse_lenient(e->payload, NULL) : json_object();
 	int rc = 0;
 	if (str_eq_z(e->message_type, "exception"))
 		rc = s->out.done ? 0 : fail(s, e->exception_type, json_str(payload, "message"));
-	else if (!json_is_object(payload))
-		rc = -ERR_BAD_OUTPUT;
 	else
-		rc = take_event(s, e->event_type, payload);
+		rc = take_payload(s, e, payload);
 	json_decref(payload);
 	return rc;
 }

@@ -79,17 +79,16 @@ static bool take_header(struct str *from, struct str *ret_name, struct str *ret_
 static bool read_headers(struct str headers, struct eventstream_event *e)
 {
 	const struct {
-		const char *name;
-		struct str *to;
-	} known[] = { { ":message-type", &e->message_type }, { ":event-type", &e->event_type },       { ":exception-type", &e->exception_type },
-		      { ":error-code", &e->error_code },     { ":error-message", &e->error_message }, { ":content-type", &e->content_type } };
+		struct str name, *to;
+	} known[] = { { STR(":message-type"), &e->message_type }, { STR(":event-type"), &e->event_type },       { STR(":exception-type"), &e->exception_type },
+		      { STR(":error-code"), &e->error_code },     { STR(":error-message"), &e->error_message }, { STR(":content-type"), &e->content_type } };
 	struct str name, value;
 	enum header_type type;
 	while (headers.n) {
 		if (!take_header(&headers, &name, &value, &type))
 			return false;
 		for (size_t i = 0; i < ARRAY_LEN(known); i++)
-			if (type == HEADER_STRING && str_eq_z(name, known[i].name))
+			if (type == HEADER_STRING && str_eq(name, known[i].name))
 				*known[i].to = value;
 	}
 	return true;

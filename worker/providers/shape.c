@@ -21,11 +21,16 @@ void shape_done(struct shape *s)
 	buf_done(&s->text);
 }
 
+void shape_forget(struct shape *s)
+{
+	buf_clear(&s->before);
+	buf_clear(&s->after);
+}
+
 void shape_learn(struct shape *s, struct str event, struct str mark)
 {
 	ssize_t at = str_find(event, mark);
-	buf_clear(&s->before);
-	buf_clear(&s->after);
+	shape_forget(s);
 	if (at < 0 || str_find(str_sub(event, (size_t)at + 1, event.n), mark) >= 0) /* which one would be the text? */
 		return;
 	size_t from = (size_t)at + mark.n;

@@ -21,6 +21,8 @@ void shape_done(struct shape *s);
  * be remembered is long. The caller knows that the event holds this text and nothing else. */
 void shape_learn(struct shape *s, struct str event, struct str mark);
 
+void shape_forget(struct shape *s);
+
 /* The text of an event of the known shape, borrowed from it or, until the next call, from s. digits_vary: numbers after the text may be others (counts). */
 bool shape_read(struct shape *s, struct str event, bool digits_vary, struct str *ret);
 

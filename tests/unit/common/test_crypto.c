@@ -158,6 +158,29 @@ static void test_crypto_equal_wipe_crc(void **state)
 	assert_true(crypto_crc32(STR("")) == 0);
 }
 
+/* The definition: bit by bit. */
+static uint32_t crc32_by_bits(const char *p, size_t n)
+{
+	uint32_t crc = 0xffffffff;
+	for (size_t i = 0; i < n; i++) {
+		crc ^= (unsigned char)p[i];
+		for (int bit = 0; bit < 8; bit++)
+			crc = crc >> 1 ^ (crc & 1 ? 0xedb88320 : 0);
+	}
+	return ~crc;
+}
+
+static void test_crc32_is_that_of_its_definition_at_every_length_and_alignment(void **state)
+{
+	(void)state;
+	char bytes[256 + 8];
+	for (int i = 0; i < (int)sizeof(bytes); i++)
+		bytes[i] = (char)(i * 151 + (i >> 3));
+	for (size_t from = 0; from < 8; from++)
+		for (size_t n = 0; n <= 256; n++)
+			assert_int_equal(crypto_crc32((struct str){ bytes + from, n }), crc32_by_bits(bytes + from, n));
+}
+
 static void test_secret_shows_only_its_fingerprint(void **state)
 {
 	(void)state;
@@ -184,6 +207,7 @@ int main(void)
 		cmocka_unit_test(test_crypto_random_base62_uses_its_alphabet),
 		cmocka_unit_test(test_crypto_digest_is_the_same_in_pieces),
 		cmocka_unit_test(test_crypto_equal_wipe_crc),
+		cmocka_unit_test(test_crc32_is_that_of_its_definition_at_every_length_and_alignment),
 		cmocka_unit_test(test_secret_shows_only_its_fingerprint),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -181,6 +181,36 @@ static void test_anthropic_a_text_delta_means_the_same_in_every_spelling(void **
 #undef SPELLING
 }
 
+/* … but only for the block that is open: what was learned in one says nothing of the next. */
+static void test_anthropic_a_piece_of_text_belongs_to_the_open_block(void **state)
+{
+	static const struct {
+		const char *stream;
+		enum err_code class;
+		const char *content;
+	} rows[] = {
+		{ START TEXT("0") SAY("0", "a") SAY("0", "b") STOP("0") TEXT("1") SAY("1", "c") SAY("1", "d") STOP("1") FINISH("\"end_turn\"", OUT) END, ERR_OK, "abcd" },
+		{ START TEXT("0") SAY("0", "a") SAY("0", "b") TEXT("1") SAY("1", "c") SAY("1", "d") STOP("1") FINISH("\"end_turn\"", OUT) END, ERR_OK, "abcd" },
+		{ START TEXT("0") SAY("0", "a") SAY("0", "b") STOP("0") SAY("0", "c") FINISH("\"end_turn\"", OUT) END, ERR_BAD_OUTPUT, NULL },
+		{ START TEXT("0") SAY("0", "a") SAY("0", "b") STOP("0") TEXT("1") SAY("0", "c") FINISH("\"end_turn\"", OUT) END, ERR_BAD_OUTPUT, NULL },
+		{ START TEXT("0") SAY("0", "a") SAY("0", "b") STOP("0") TEXT("1") SAY("1", "c") SAY("0", "d") FINISH("\"end_turn\"", OUT) END, ERR_BAD_OUTPUT, NULL },
+		{ START TEXT("0") SAY("0", "a") FINISH("\"end_turn\"", OUT) END SAY("0", "b"), ERR_OK, "a" },
+		{ START TEXT("0") SAY("0", "a") "event: error\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"b\"}}\n\n", ERR_TRANSIENT, "a" },
+	};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct provider_result r = streamed(rows[i].stream);
+		if (r.class != rows[i].class)
+			fail_msg("row %zu: %s", i, err_code_name((int)r.class));
+		if (!rows[i].content)
+			continue;
+		json_t *root, *m = message_of(&r, &root);
+		if (!str_eq_z(json_str(m, "content"), rows[i].content))
+			fail_msg("row %zu: " STR_FMT, i, STR_ARG(json_str(m, "content")));
+		json_decref(root);
+	}
+}
+
 static void test_anthropic_tool_calls_are_joined(void **state)
 {
 	(void)state;
@@ -524,6 +554,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_anthropic_stream_becomes_one_answer, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_anthropic_a_text_delta_means_the_same_in_every_spelling, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_anthropic_a_piece_of_text_belongs_to_the_open_block, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_anthropic_tool_calls_are_joined, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_anthropic_thinking_is_kept_for_its_return, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_anthropic_deltas_are_told_as_they_come, set_up, tear_down),

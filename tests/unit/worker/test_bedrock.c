@@ -251,6 +251,50 @@ static void test_bedrock_stream_reads_the_same_in_any_pieces(void **state)
 	}
 }
 
+/* Pieces of text have a short way around JSON; however one is written and padded, it means the same. */
+static void test_bedrock_a_piece_of_text_means_the_same_in_every_spelling(void **state)
+{
+	static const struct {
+		const char *payload;
+		enum err_code class;
+		const char *content;
+	} rows[] = {
+		{ "{\"contentBlockIndex\":0,\"delta\":{\"text\":\"a\"},\"p\":\"abcdefghijklmnopqrstuvwxyzABC0\"}", ERR_OK, "<a>" },
+		{ "{\"contentBlockIndex\":0,\"delta\":{\"text\":\"a\"},\"p\":\"\"}", ERR_OK, "<a>" },
+		{ "{\"contentBlockIndex\":0,\"delta\":{\"text\":\"a\"}}", ERR_OK, "<a>" },
+		{ "{\"contentBlockIndex\":1,\"delta\":{\"text\":\"a\"},\"p\":\"ab\"}", ERR_OK, "<a>" },
+		{ "{\"p\":\"ab\",\"delta\":{\"text\":\"a\"},\"contentBlockIndex\":0}", ERR_OK, "<a>" },
+		{ "{\"contentBlockIndex\":0,\"delta\":{\"text\":\"\"},\"p\":\"ab\"}", ERR_OK, "<>" },
+		{ "{\"contentBlockIndex\":0,\"delta\":{\"text\":\"a\\n\\\"\\u00fc\"},\"p\":\"ab\"}", ERR_OK, "<a\n\"\xc3\xbc>" },
+		{ "{\"contentBlockIndex\":0,\"delta\":{\"text\":\"a\\n\\\"},\\\"p\\\":\\\"ab\"},\"p\":\"ab\"}", ERR_OK, "<a\n\"},\"p\":\"ab>" },
+		{ "{\"contentBlockIndex\":0,\"delta\":{\"text\":\"a\",\"text\":\"b\"},\"p\":\"ab\"}", ERR_OK, "<b>" },
+		{ "{\"contentBlockIndex\":0,\"delta\":{\"text\":\"a\"},\"p\":\"ab\",\"q\":\"ab\"}", ERR_OK, "<a>" },
+		{ "{\"contentBlockIndex\":0,\"delta\":{\"text\":\"a\"},\"p\":\"ab\"", ERR_BAD_OUTPUT, NULL },
+		{ "{\"contentBlockIndex\":0,\"delta\":{\"text\":\"a\"}", ERR_BAD_OUTPUT, NULL },
+		{ "{\"contentBlockIndex\":0,\"delta\":{\"text\":\"a\"}}}", ERR_BAD_OUTPUT, NULL },
+		{ "{\"contentBlockIndex\":0,\"delta\":{\"text\":\"a\"},\"p\":\"a\"b\"}", ERR_BAD_OUTPUT, NULL },
+		{ "{\"contentBlockIndex\":0,\"delta\":{\"text\":\"a\tb\"},\"p\":\"ab\"}", ERR_BAD_OUTPUT, NULL },
+		{ "{\"contentBlockIndex\":0,\"delta\":{\"text\":\"\xff\"},\"p\":\"ab\"}", ERR_BAD_OUTPUT, NULL },
+		{ "\"", ERR_BAD_OUTPUT, NULL },
+		{ "}", ERR_BAD_OUTPUT, NULL },
+		{ "\"}", ERR_BAD_OUTPUT, NULL },
+	};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		const struct event events[] = { START, TEXT("<"), { "contentBlockDelta", rows[i].payload }, TEXT(">"), END("0"), STOP("end_turn"), META };
+		struct provider_result r = answer((struct answer){ .streamed = true }, stream_of(events, ARRAY_LEN(events)));
+		if (r.class != rows[i].class)
+			fail_msg("%s: %s", rows[i].payload, err_code_name((int)r.class));
+		if (!rows[i].content)
+			continue;
+		json_t *root;
+		struct str content = json_str(message_of(&r, &root), "content");
+		if (!str_eq_z(content, rows[i].content))
+			fail_msg("%s: " STR_FMT, rows[i].payload, STR_ARG(content));
+		json_decref(root);
+	}
+}
+
 static void test_bedrock_exception_inside_a_stream_is_classified(void **state)
 {
 	static const struct {
@@ -473,6 +517,7 @@ int main(void)
 		TEST(stream_tells_of_each_piece),
 		TEST(stream_cut_anywhere_is_no_success),
 		TEST(stream_reads_the_same_in_any_pieces),
+		TEST(a_piece_of_text_means_the_same_in_every_spelling),
 		TEST(exception_inside_a_stream_is_classified),
 		TEST(stream_that_is_none_is_bad_output),
 		TEST(whole_answer_is_translated),
