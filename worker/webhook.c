@@ -5,7 +5,8 @@
  *   due row ──take (new token, due again in LEASE_MS)──▶ sign ──▶ POST ──▶ tried: delivered (2xx), again by the schedule, or dead
  *
  * Only 2xx is a success; redirects are not followed; 410 ends it. A receiver's Retry-After is obeyed between the planned delay and
- * twice that. A worker that vanishes in the middle leaves a row that comes due by itself: the receiver may get the same message again under the
+ * twice that. A receiver that is slow or dead has a share of webhook.concurrency (receivers.h): while one is at its share or fails, deliveries are taken by
+ * receiver; what came beyond a share all the same is given back. A worker that vanishes in the middle leaves a row that comes due by itself: the receiver may get the same message again under the
  * same webhook-id, which is what the id is for. Addresses inside private networks are refused by the client's guard.
  */
 #include "worker/webhook.h"
@@ -18,11 +19,13 @@
 #include "sql_worker.h"
 #include "worker/providers/classify.h"
 #include "worker/providers/hints.h"
+#include "worker/receivers.h"
 #include "worker/webhook_columns.h"
 #include "worker/webhook_message.h"
 
 #define LEASE_MS     60000
 #define POLL_MS      1000
+#define UNEVEN_MS    250
 #define BODY_MAX     ((size_t)256 << 10)
 #define ANSWER_MAX   ((size_t)64 << 10)
 #define ANSWER_SHOWN 256
@@ -31,6 +34,8 @@ struct delivery {
 	struct link link;
 	struct webhooks *webhooks;
 	struct arena arena;
+	struct receiver *receiver;
+	enum receiver_end end;
 	struct http_call http;
 	struct db_query tried;
 	struct id id;
@@ -43,8 +48,10 @@ struct delivery {
 struct webhooks {
 	struct worker *worker;
 	struct list live;  /* deliveries in flight */
-	struct db_query take, next;
-	bool taking, asking, wanted, draining;
+	struct receivers receivers;
+	struct buf behind; /* the receiver whose turn was the last one */
+	struct db_query take, next, give_back;
+	bool taking, asking, giving_back, wanted, draining;
 	struct timer timer;
 	struct soon soon;
 };
@@ -59,6 +66,7 @@ static void delivery_free(struct delivery *d)
 {
 	struct webhooks *h = d->webhooks;
 	list_remove(&h->live, &d->link);
+	receivers_end(&h->receivers, d->receiver, d->end, loop_now_ms(h->worker->loop));
 	http_call_done(&d->http);
 	db_query_done(&d->tried);
 	buf_done(&d->body);
@@ -105,6 +113,7 @@ static void record_try(struct delivery *d, struct str error)
 	bool good = d->http.status >= 200 && d->http.status < 300 && !error.n;
 	uint64_t start = d->http.start_ns, end = d->http.end_ns ? d->http.end_ns : clock_mono_ns();
 	d->tries++;
+	d->end = good ? RECEIVER_TOOK : d->http.status == 0 || d->http.status >= 500 ? RECEIVER_FAILED : RECEIVER_UNKNOWN;
 	int64_t delay = good ? -1 : next_delay(d);
 	metric_add(METRIC_WEBHOOKS, good ? "delivered" : delay < 0 ? "dead" : "failed", 1);
 	if (!good) {
@@ -208,6 +217,8 @@ static void deliver(struct webhooks *h, const struct db_query *q, int row)
 	d->id = db_get_id(q, row, W_ID);
 	d->token = db_get_int(q, row, W_TOKEN);
 	d->tries = (int)db_get_int(q, row, W_TRIES);
+	d->receiver = receivers_begin(&h->receivers, db_get_str(q, row, W_RECEIVER));
+	d->end = RECEIVER_UNKNOWN;
 	list_push(&h->live, &d->link);
 	struct str secret = str_from(conf_now()->webhook_secret);
 	webhook_body(&d->body, q, row);
@@ -237,32 +248,112 @@ static void ask_next(struct webhooks *h)
 	}
 }
 
+/* --- taking --- */
+
+static void on_given_back(struct op *op, int rc)
+{
+	struct webhooks *h = container_of(container_of(op, struct db_query, op), struct webhooks, give_back);
+	(void)rc; /* those that were not given back come due by themselves */
+	db_query_done(&h->give_back);
+	h->giving_back = false;
+	webhooks_wake(h);
+}
+
+/* The rows of `take` whose receivers had no room when their turn came. */
+static void give_back(struct webhooks *h, const bool *over, int rows)
+{
+	struct db_array buckets, ids, tokens;
+	db_array_init(&buckets, DB_INT4, SIZE_MAX / 8);
+	db_array_init(&ids, DB_UUID, SIZE_MAX / 8);
+	db_array_init(&tokens, DB_INT8, SIZE_MAX / 8);
+	for (int row = 0; row < rows; row++) {
+		if (!over[row])
+			continue;
+		db_array_i32(&buckets, (int32_t)db_get_int(&h->take, row, W_BUCKET));
+		db_array_id(&ids, db_get_id(&h->take, row, W_ID));
+		db_array_i64(&tokens, db_get_int(&h->take, row, W_TOKEN));
+	}
+	db_query_init(&h->give_back, &sql_worker_webhook_give_back);
+	h->give_back.op.on_done = on_given_back;
+	db_arg_array(&h->give_back.args, &buckets);
+	db_arg_array(&h->give_back.args, &ids);
+	db_arg_array(&h->give_back.args, &tokens);
+	db_array_done(&buckets);
+	db_array_done(&ids);
+	db_array_done(&tokens);
+	h->giving_back = db_query_start(h->worker->db, &h->give_back, NULL) == 0;
+	if (!h->giving_back)
+		db_query_done(&h->give_back);
+}
+
+/* Begins what has room, gives back the rest. */
+static void deliver_all(struct webhooks *h, int rows)
+{
+	bool *over = calloc((size_t)rows + 1, sizeof(*over));
+	bool any = false;
+	assert(over);
+	for (int row = 0; row < rows; row++) {
+		over[row] = receivers_room(&h->receivers, db_get_str(&h->take, row, W_RECEIVER)) == 0;
+		any |= over[row];
+		if (!over[row])
+			deliver(h, &h->take, row);
+	}
+	if (rows > 0) {
+		buf_clear(&h->behind);
+		buf_add_str(&h->behind, db_get_str(&h->take, rows - 1, W_RECEIVER));
+	}
+	if (any)
+		give_back(h, over, rows);
+	free(over);
+}
+
 static void on_taken(struct op *op, int rc)
 {
 	struct webhooks *h = container_of(container_of(op, struct db_query, op), struct webhooks, take);
 	int rows = rc == 0 ? db_rows(&h->take) : 0;
 	h->taking = false;
-	for (int row = 0; row < rows; row++)
-		deliver(h, &h->take, row);
+	deliver_all(h, rows);
 	db_query_done(&h->take);
 	if (rows > 0 || h->wanted)
 		webhooks_wake(h);
+	else if (receivers_are_uneven(&h->receivers))
+		look_at(h, UNEVEN_MS); /* what is due first is perhaps nobody's turn: a slot that becomes free wakes */
 	else
 		ask_next(h);
+}
+
+static void add_turns(struct webhooks *h, int64_t room)
+{
+	struct db_args *args = &h->take.args;
+	int most = (int)MAX(room / 4, 1);
+	struct db_array names, rooms;
+	db_array_init(&names, DB_TEXT, SIZE_MAX / 8);
+	db_array_init(&rooms, DB_INT4, SIZE_MAX / 8);
+	receivers_list(&h->receivers, most, &names, &rooms);
+	db_arg_bool(args, receivers_are_uneven(&h->receivers));
+	db_arg_text(args, buf_str(&h->behind));
+	db_arg_i32(args, most);
+	db_arg_array(args, &names);
+	db_arg_array(args, &rooms);
+	db_array_done(&names);
+	db_array_done(&rooms);
 }
 
 static void take_some(struct webhooks *h)
 {
 	int64_t room = conf_now()->webhook_concurrency - (int64_t)h->live.n;
-	if (h->taking || h->draining || room <= 0)
+	if (h->taking || h->giving_back || h->draining || room <= 0)
 		return;
 	h->wanted = false;
 	timer_stop(&h->timer);
+	receivers_set_slots(&h->receivers, (int)conf_now()->webhook_concurrency);
+	receivers_forget(&h->receivers, loop_now_ms(h->worker->loop));
 	db_query_init(&h->take, &sql_worker_webhook_take);
 	h->take.retry_ms = 0;
 	h->take.op.on_done = on_taken;
 	db_arg_i32(&h->take.args, (int32_t)room);
 	db_arg_i64(&h->take.args, LEASE_MS + conf_now()->webhook_timeout_ms);
+	add_turns(h, room);
 	h->taking = db_query_start(h->worker->db, &h->take, NULL) == 0;
 	if (!h->taking) {
 		db_query_done(&h->take);
@@ -301,7 +392,7 @@ void webhooks_abort(struct webhooks *h)
 
 bool webhooks_are_idle(const struct webhooks *h)
 {
-	return h->live.n == 0 && !h->taking && !h->asking;
+	return h->live.n == 0 && !h->taking && !h->asking && !h->giving_back;
 }
 
 struct webhooks *webhooks_new(struct worker *w)
@@ -310,6 +401,8 @@ struct webhooks *webhooks_new(struct worker *w)
 	assert(h);
 	h->worker = w;
 	list_init(&h->live);
+	receivers_init(&h->receivers, (int)conf_now()->webhook_concurrency);
+	buf_init(&h->behind, SIZE_MAX / 8);
 	h->soon.fn = on_soon;
 	timer_init(&h->timer, w->loop, on_timer);
 	look_at(h, 100);
@@ -323,5 +416,7 @@ void webhooks_free(struct webhooks *h)
 	assert(webhooks_are_idle(h));
 	timer_stop(&h->timer);
 	loop_soon_cancel(h->worker->loop, &h->soon);
+	receivers_done(&h->receivers);
+	buf_done(&h->behind);
 	free(h);
 }

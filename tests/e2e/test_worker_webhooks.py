@@ -100,6 +100,27 @@ def test_failed_canceled_and_expired_jobs_are_told_too(stack, receiver):
     assert json.loads(receiver.got[0][1])["data"]["error"]["code"] == "bad_request"
 
 
+def test_a_receiver_that_never_answers_holds_up_nobody_else(make_stack, receiver):
+    stack = make_stack(config={"webhook": {"concurrency": 4, "timeout": "60s"}})
+    slow = Receiver()
+    try:
+        slow.hold.clear()
+        for _ in range(40):
+            stack.submit(webhook={"url": slow.url})
+        slow.wait(3)
+        wait_until(lambda: stack.sql("select count(*) from webhook_delivery") == [(40,)], 20, "the backlog")
+        stack.submit(webhook={"url": receiver.url})
+        receiver.wait(1)
+        assert len(slow.got) == 3  # three quarters of the slots, and none of its deliveries is over
+        slow.hold.set()
+        wait_until(lambda: deliveries(stack) == [(1, 1, True)] * 41, 20, "all deliveries")  # what was given back has lost no try
+        assert len(slow.got) == 40
+    finally:
+        slow.hold.set()
+        slow.server.shutdown()
+        slow.server.server_close()
+
+
 def test_a_refused_delivery_comes_again_with_the_same_id_and_body(stack, receiver):
     receiver.answers = [500, 302, 429]
     receiver.headers = {"Location": "http://127.0.0.1:1/", "Retry-After": "1"}

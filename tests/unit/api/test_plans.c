@@ -43,6 +43,8 @@ static const char fill[] =
     " select bucket, id, 1, tenant, now(), 1, 't', 'ok' from made where n > 10000;"
     "insert into idempotency (bucket, tenant_id, key, fingerprint, object_kind, object_id, status, expires_at)"
     " select bucket, tenant, 'k' || n, '\\x00', 0, id, 202, now() + interval '1 day' from made;"
+    "insert into webhook_delivery (bucket, id, tenant_id, job_id, event, url) select bucket, id, tenant, id, 'job.succeeded',"
+    " 'https://' || case n % 100 when 0 then 'h' || n else 'dead' end || '/hook' from made;"
     /* As autovacuum does: a partition without rows is left out, and is planned as one that will have some. */
     "do $$ declare t regclass; begin"
     " for t in select oid from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace and pg_relation_size(oid) > 0 loop"
@@ -99,7 +101,7 @@ static void explain(const struct db_stmt *stmt, struct buf *ret)
 /* A table of jobs, or one of its partitions. */
 static bool is_of_jobs(const char *name)
 {
-	static const char *const tables[] = { "job", "payload", "ready", "parked", "lease", "outcome", "result", "attempt", "idempotency" };
+	static const char *const tables[] = { "job", "payload", "ready", "parked", "lease", "outcome", "result", "attempt", "idempotency", "webhook_delivery" };
 	for (size_t i = 0; i < ARRAY_LEN(tables); i++) {
 		size_t n = strlen(tables[i]);
 		if (strncmp(name, tables[i], n) == 0 && strchr("_ \n", name[n]))
@@ -194,6 +196,21 @@ static void test_plans_a_whole_table_is_seen(void **state)
 	buf_done(&plan);
 }
 
+/* In whatever order they are taken; one receiver has nearly all that wait. */
+static void test_plans_of_webhooks_read_what_is_due(void **state)
+{
+	(void)state;
+	struct buf plan;
+	assert_no_seq_scan(&sql_worker_webhook_take, NULL);
+	explain(&sql_worker_webhook_take, &plan);
+	assert_non_null(strstr(plan.p, "webhook_delivery_due"));
+	assert_non_null(strstr(plan.p, "webhook_delivery_receiver"));
+	assert_null(strstr(plan.p, "Bitmap"));
+	buf_done(&plan);
+	assert_no_seq_scan(&sql_worker_webhook_give_back, NULL);
+	assert_no_seq_scan(&sql_worker_webhook_next, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -201,6 +218,7 @@ int main(void)
 		cmocka_unit_test(test_plans_of_reading_read_by_key),
 		cmocka_unit_test(test_plans_of_the_worker_read_by_key),
 		cmocka_unit_test(test_plans_claim_takes_the_queue_in_order),
+		cmocka_unit_test(test_plans_of_webhooks_read_what_is_due),
 		cmocka_unit_test(test_plans_a_whole_table_is_seen),
 	};
 	return cmocka_run_group_tests(tests, filled, closed);
