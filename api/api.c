@@ -289,6 +289,7 @@ static void open_parts(struct api *api)
 	api->fairness = calloc(1, sizeof(*api->fairness));
 	assert(api->fairness);
 	fairness_init(api->fairness);
+	list_init(&api->file_locks);
 	api->fair_sync = fair_sync_new(api, api->fairness);
 	api->file_sweep = file_sweep_new(api);
 	api->hints = hints_new(api);

@@ -53,6 +53,7 @@ struct api {
 	const char *listen;
 	uint64_t batch_bytes; /* of NDJSON bodies held now */
 	int64_t forms;        /* bodies with a file that arrive now */
+	struct list file_locks; /* see api/files/file_lock.h */
 	int exit_status;
 };
 

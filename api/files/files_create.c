@@ -9,6 +9,7 @@
  * Whatever goes wrong after the first byte leads to the step `drop`: what was written goes, and the answer is the refusal. A process that dies leaves a
  * blob that nobody sees and that the sweep deletes.
  */
+#include "api/files/file_lock.h"
 #include "api/files/file_object.h"
 #include "api/files/files.h"
 #include "api/files/form.h"
@@ -28,6 +29,7 @@ struct creation {
 	int64_t seconds;    /* of expires_after; 0: none */
 	uint8_t fingerprint[SHA256_LEN];
 	struct id replayed; /* the key's file */
+	struct file_lock lock;
 };
 
 /* --- the form's fields --- */
@@ -79,6 +81,7 @@ static int on_field(struct request *q, struct str name, struct str value)
 
 static void release(struct request *q)
 {
+	file_lock_done(&((struct creation *)q->state)->lock);
 	form_done(q);
 }
 
@@ -207,8 +210,8 @@ static enum flow_next write_start(struct flow *f)
 	};
 	db_query_done(&q->query);
 	file_new_query(&q->query, &file);
-	int rc = api_query_start(q->api, &q->query, f);
-	return rc < 0 ? drop_and_refuse(q, rc, "the database has too much to do") : FLOW_WAIT;
+	file_lock_tenant(&c->lock, q->api, q->who.tenant_id, &q->query, f);
+	return FLOW_WAIT;
 }
 
 static enum flow_next write_done(struct flow *f, int rc)
@@ -216,6 +219,8 @@ static enum flow_next write_done(struct flow *f, int rc)
 	struct request *q = request_of(f);
 	struct creation *c = q->state;
 	const struct db_query *query = &q->query;
+	if (rc == -(int)ERR_OVERLOADED) /* it was not sent */
+		return drop_and_refuse(q, rc, "the database has too much to do");
 	if (rc < 0) /* it may be there or not: nothing is dropped */
 		return request_fail(q, rc, "it is not known whether the file was made");
 	if (!db_get_bool(query, 0, FILE_NEW_ROOM))

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * POST /v1/uploads/{upload}/parts: a form whose part `data` becomes a blob, and then a part of the upload. Parts may come at the same time: each is a blob
- * of its own, and the upload's row is only shared between them. As with files, what was refused or cut is dropped.
+ * of its own, and only their ends are one after the other, so that they never have more bytes than was announced. As with files, what was refused or cut is dropped.
  */
+#include "api/files/file_lock.h"
 #include "api/files/file_object.h"
 #include "api/files/form.h"
 #include "api/jobs/job_object.h"
@@ -13,6 +14,11 @@
 
 enum { BEGIN, RECEIVE, END, WRITE, DROP };
 
+struct new_part {
+	struct form form; /* first: form.h */
+	struct file_lock lock;
+};
+
 static int on_field(struct request *q, struct str name, struct str value)
 {
 	(void)value;
@@ -22,14 +28,16 @@ static int on_field(struct request *q, struct str name, struct str value)
 
 static void release(struct request *q)
 {
+	file_lock_done(&((struct new_part *)q->state)->lock);
 	form_done(q);
 }
 
 static enum flow_next begin_start(struct flow *f)
 {
 	struct request *q = request_of(f);
-	struct form *form = arena_new(&q->http->arena, struct form);
-	q->state = form;
+	struct new_part *p = arena_new(&q->http->arena, struct new_part);
+	struct form *form = &p->form;
+	q->state = p;
 	q->release = release;
 	form->file = "data";
 	form->blob_id = id_make(id_bucket(q->id));
@@ -83,16 +91,16 @@ static enum flow_next end_done(struct flow *f, int rc)
 static enum flow_next write_start(struct flow *f)
 {
 	struct request *q = request_of(f);
-	const struct form *form = q->state;
+	struct new_part *p = q->state;
 	request_query_init(q, &sql_api_upload_part_new);
 	db_arg_i32(&q->query.args, id_bucket(q->id));
 	db_arg_id(&q->query.args, q->id);
 	db_arg_i64(&q->query.args, q->who.tenant_id);
-	db_arg_id(&q->query.args, form->blob_id);
-	db_arg_i64(&q->query.args, form->blob.bytes);
+	db_arg_id(&q->query.args, p->form.blob_id);
+	db_arg_i64(&q->query.args, p->form.blob.bytes);
 	db_arg_i32(&q->query.args, UPLOAD_PARTS_MAX);
-	int rc = api_query_start(q->api, &q->query, f);
-	return rc < 0 ? drop_and_refuse(q, rc, "the database has too much to do") : FLOW_WAIT;
+	file_lock_upload(&p->lock, q->api, q->id, q->who.tenant_id, &q->query, f);
+	return FLOW_WAIT;
 }
 
 static enum flow_next write_done(struct flow *f, int rc)
@@ -100,6 +108,8 @@ static enum flow_next write_done(struct flow *f, int rc)
 	struct request *q = request_of(f);
 	const struct form *form = q->state;
 	struct buf *b = &q->out;
+	if (rc == -(int)ERR_OVERLOADED) /* it was not sent */
+		return drop_and_refuse(q, rc, "the database has too much to do");
 	if (rc < 0) /* it may be there or not: nothing is dropped */
 		return request_fail(q, rc, "it is not known whether the part was made");
 	if (db_rows(&q->query) == 0) {

@@ -5,6 +5,7 @@
  */
 #include "api/files/uploads.h"
 
+#include "api/files/file_lock.h"
 #include "api/files/file_object.h"
 #include "api/files/files.h"
 #include "api/jobs/job_object.h"
@@ -88,7 +89,7 @@ struct announcement {
 	struct str purpose, filename, mime_type;
 	int64_t bytes, seconds; /* seconds 0: the default */
 	uint8_t fingerprint[SHA256_LEN];
-	bool is_replay;
+	struct file_lock lock;
 };
 
 static int read_text(struct request *q, const json_t *body, const char *name, const char *pointer, struct str *ret)
@@ -146,11 +147,17 @@ static int read_life(struct request *q, const json_t *body, int64_t *ret)
 	return file_check_seconds(*ret, "/expires_after/seconds", &q->err);
 }
 
+static void release(struct request *q)
+{
+	file_lock_done(&((struct announcement *)q->state)->lock);
+}
+
 static enum flow_next create_read(struct flow *f)
 {
 	struct request *q = request_of(f);
 	struct announcement *a = arena_new(&q->http->arena, struct announcement);
 	q->state = a;
+	q->release = release;
 	if (request_key(q, &a->key) < 0)
 		return request_refuse(q);
 	request_fingerprint(q, q->http->body, a->fingerprint);
@@ -172,7 +179,7 @@ static enum flow_next create_read(struct flow *f)
 static enum flow_next create_write(struct flow *f)
 {
 	struct request *q = request_of(f);
-	const struct announcement *a = q->state;
+	struct announcement *a = q->state;
 	request_query_init(q, &sql_api_upload_new);
 	struct db_args *args = &q->query.args;
 	db_arg_i32(args, id_bucket(a->id));
@@ -191,7 +198,8 @@ static enum flow_next create_write(struct flow *f)
 	db_arg_bytea(args, (struct str){ (const char *)a->fingerprint, SHA256_LEN });
 	db_arg_i64(args, conf_now()->idempotency_ttl_ms);
 	db_arg_i16(args, FIRST_STATUS);
-	return request_query(q);
+	file_lock_tenant(&a->lock, q->api, q->who.tenant_id, &q->query, f);
+	return FLOW_WAIT;
 }
 
 static enum flow_next create_written(struct flow *f, int rc)

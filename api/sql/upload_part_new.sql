@@ -5,7 +5,7 @@ with pending as materialized (
 	select bucket, id, bytes
 	from upload
 	where bucket = $1::int4 and id = $2::uuid and tenant_id = $3::int8 and status = 0 and expires_at > now()
-	for share
+	for no key update
 ), so_far as materialized (
 	select coalesce(sum(p.bytes), 0) as bytes, count(*) as parts
 	from pending u join upload_part p on p.bucket = u.bucket and p.upload_id = u.id
