@@ -9,29 +9,18 @@
 #include "cli/client.h"
 #include "cli/commands.h"
 #include "cli/exit.h"
+#include "cli/list.h"
 #include "cli/show.h"
 #include "common/conf.h"
 
 /* --- stats --- */
 
-static struct str number(struct arena *a, const json_t *object, const char *name)
+static struct str size(struct arena *a, const json_t *object)
 {
 	_cleanup_(buf_done) struct buf b;
 	buf_init(&b, 64);
-	term_count(&b, json_i64(object, name, 0));
+	term_size(&b, json_i64(object, "bytes", 0));
 	return arena_str(a, buf_str(&b));
-}
-
-static struct str size(struct arena *a, int64_t bytes)
-{
-	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB" };
-	size_t unit = 0;
-	int64_t tenths = bytes * 10;
-	for (; tenths >= 10240 && unit + 1 < ARRAY_LEN(units); unit++)
-		tenths /= 1024;
-	if (unit == 0)
-		return arena_printf(a, "%lld B", (long long)bytes);
-	return arena_printf(a, "%lld.%lld %s", (long long)(tenths / 10), (long long)(tenths % 10), units[unit]);
 }
 
 static struct str saved(struct arena *a, const json_t *object)
@@ -49,11 +38,11 @@ static void add_row(struct term_table *t, struct arena *a, const char *what, str
 {
 	const struct str cells[] = {
 		str_from(what), name,
-		number(a, n, "entries"),
-		size(a, MIN(json_i64(n, "bytes", 0), INT64_MAX / 10)),
-		number(a, n, "fresh"),
-		number(a, n, "stale"),
-		number(a, n, "hits"),
+		show_number(a, n, "entries"),
+		size(a, n),
+		show_number(a, n, "fresh"),
+		show_number(a, n, "stale"),
+		show_number(a, n, "hits"),
 		saved(a, n),
 	};
 	term_table_add(t, cells);
@@ -120,14 +109,6 @@ static int stats_main(int argc, char **argv)
 
 /* --- clear --- */
 
-static void add_query(struct buf *path, const char *name, const char *value)
-{
-	if (!value)
-		return;
-	buf_printf(path, "%c%s=", str_find_char(buf_str(path), '?') < 0 ? '?' : '&', name);
-	client_escape(path, value);
-}
-
 static int clear_main(int argc, char **argv)
 {
 	struct client_cfg cfg = { .is_admin = true };
@@ -159,10 +140,10 @@ static int clear_main(int argc, char **argv)
 	if (all && (tenant || route || older))
 		return cli_usage_error("cache clear", "--all goes with no other filter");
 	buf_add_z(&path, "/admin/v1/cache");
-	add_query(&path, "tenant", tenant);
-	add_query(&path, "route", route);
-	add_query(&path, "older_than", older);
-	add_query(&path, "all", all ? "true" : NULL);
+	list_add_query(&path, "tenant", tenant);
+	list_add_query(&path, "route", route);
+	list_add_query(&path, "older_than", older);
+	list_add_query(&path, "all", all ? "true" : NULL);
 	if ((rc = client_open_for(&cfg, "cache clear", &c)))
 		return rc;
 	const struct client_request r = { .method = "DELETE", .path = buf_str(&path), .repeat = true };

@@ -16,7 +16,7 @@
 #include <string.h>
 
 #include "cli/exit.h"
-#include "cli/term.h"
+#include "cli/show.h"
 #include "common/arena.h"
 #include "common/clock.h"
 #include "common/crypto.h"
@@ -28,6 +28,7 @@
 #define ANSWER_MAX         ((size_t)256 << 20)
 #define NETWORK_TRIES      4
 #define WAIT_MAX_MS        30000
+#define FAULTS_SHOWN       10
 
 struct client {
 	struct arena arena;
@@ -147,13 +148,6 @@ int client_open_for(const struct client_cfg *cfg, const char *command, struct cl
 	return CLI_EXIT_UNREACHABLE;
 }
 
-bool client_is_id(const char *text)
-{
-	size_t n = strlen(text);
-	return n > 0 && n < 128 &&
-	       strspn(text, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-") == n;
-}
-
 void client_escape(struct buf *b, const char *text)
 {
 	buf_add_percent(b, str_from(text), "");
@@ -241,6 +235,7 @@ static int judge(struct run *run, const struct http_call *call)
 		a->body = json_parse(buf_str(&a->text), NULL);
 	if ((a->status >= 200 && a->status < 300) || a->status == 304)
 		return 0;
+	/* A problem document, or OpenAI's error object, as some routes have it. */
 	struct str code = json_str(a->body, "code"), detail = json_str(a->body, "detail");
 	if (detail.n == 0)
 		detail = json_str(json_get(a->body, "error"), "message");
@@ -403,10 +398,15 @@ static int exit_of(const struct client_answer *a)
 int client_complain(struct client *c, const char *command, const struct client_answer *a)
 {
 	struct arena *m = &c->arena;
+	struct term errors;
 	struct str title = term_safe(m, json_str(a->body, "title")), code = term_safe(m, json_str(a->body, "code"));
 	struct str param = term_safe(m, json_str(a->body, "param")), id = term_safe(m, json_str(a->body, "request_id"));
 	if (id.n == 0)
 		id = term_safe(m, str_from(a->request_id));
+	if (code.n == 0)
+		code = term_safe(m, json_str(json_get(a->body, "error"), "code"));
+	if (param.n == 0)
+		param = term_safe(m, json_str(json_get(a->body, "error"), "param"));
 	fprintf(stderr, "millrace %s: ", command);
 	if (title.n)
 		fprintf(stderr, STR_FMT ": ", STR_ARG(title));
@@ -416,6 +416,8 @@ int client_complain(struct client *c, const char *command, const struct client_a
 	if (code.n || id.n)
 		fprintf(stderr, " [" STR_FMT "%s" STR_FMT "]", STR_ARG(code), code.n && id.n ? ", " : "", STR_ARG(id));
 	fputc('\n', stderr);
+	term_init(&errors, stderr);
+	show_faults(&errors, json_get(a->body, "errors"), json_i64(a->body, "error_count", 0), FAULTS_SHOWN);
 	if (c->is_admin && (a->status == 401 || a->status == 403))
 		fprintf(stderr, "Give an admin key with --admin-key or MILLRACE_ADMIN_KEY; `millrace key create --admin` makes one.\n");
 	else if (a->status == 401)

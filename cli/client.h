@@ -59,8 +59,16 @@ struct client_cfg {
 /* Appends text with %XX for all but what a path or a query may hold anywhere. */
 void client_escape(struct buf *b, const char *text);
 
-/* Whether text can be an id ("job_019…"): nothing that would change a path. */
-bool client_is_id(const char *text);
+/*
+ * The id that a user gave, as the paths of the native API have it. A job is also known by the ids of other APIs' forms (chatcmpl-X, resp_X, msg_X are
+ * job_X), a batch by msgbatch_X.
+ */
+enum client_kind { CLIENT_JOB, CLIENT_BATCH, CLIENT_FILE };
+#define CLIENT_ID_MAX 128
+/* False when text is no id of this kind: nothing that would change a path passes. */
+bool client_id(const char *text, enum client_kind kind, char ret_id[CLIENT_ID_MAX]);
+/* As client_id, with a complaint on standard error that says what the text is: 0, or an exit status. */
+int client_id_for(const char *text, enum client_kind kind, const char *command, char ret_id[CLIENT_ID_MAX]);
 
 /* As client_open, with the complaint on standard error: 0, or an exit status. */
 int client_open_for(const struct client_cfg *cfg, const char *command, struct client **ret);

@@ -12,6 +12,8 @@ int key_main(int argc, char **argv);
 int submit_main(int argc, char **argv);
 int jobs_main(int argc, char **argv);
 int batch_main(int argc, char **argv);
+int batch_create_main(int argc, char **argv); /* of batch_main */
+int files_main(int argc, char **argv);
 int watch_main(int argc, char **argv);
 int targets_main(int argc, char **argv);
 int cache_main(int argc, char **argv);

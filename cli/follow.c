@@ -139,6 +139,17 @@ int follow_job(const struct follow *f, struct str id, json_t **ret)
 	}
 }
 
+/* What a batch from a file does while its lines do not run. */
+static const char *stage_of(const json_t *batch)
+{
+	static const char *const stages[][2] = { { "validating", "validating" }, { "finalizing", "writing the output" } };
+	struct str status = json_str(batch, "status");
+	for (size_t i = 0; i < ARRAY_LEN(stages); i++)
+		if (str_eq_z(status, stages[i][0]))
+			return stages[i][1];
+	return NULL;
+}
+
 int follow_batch(const struct follow *f, struct str id, json_t **ret)
 {
 	struct term t;
@@ -152,15 +163,20 @@ int follow_batch(const struct follow *f, struct str id, json_t **ret)
 	for (;;) {
 		_cleanup_(json_drop) json_t *batch = NULL;
 		struct term_counts counts;
+		bool ran_nothing = false; /* a dry run, or a file with faults: no numbers to show */
 		int rc = look(f, id, buf_str(&path), &lost, &batch);
 		if (rc == 0) {
 			show_counts(batch, &counts);
-			if (!f->quiet)
+			bar.stage = stage_of(batch);
+			ran_nothing = show_is_ended(batch) && counts.succeeded + counts.failed + counts.canceled + counts.expired == 0;
+			if (!f->quiet && !ran_nothing)
 				term_bar_update(&bar, &counts, clock_mono_ms());
 		}
 		if (rc == 0 && show_is_ended(batch)) {
-			if (!f->quiet)
+			if (!f->quiet && !ran_nothing)
 				term_bar_end(&bar);
+			else
+				term_bar_hide(&bar);
 			*ret = take(&batch);
 			return 0;
 		}

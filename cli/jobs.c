@@ -9,6 +9,7 @@
 #include "cli/client.h"
 #include "cli/commands.h"
 #include "cli/exit.h"
+#include "cli/list.h"
 #include "cli/show.h"
 #include "common/clock.h"
 
@@ -22,30 +23,6 @@ struct list_wish {
 	int64_t limit;
 	bool json;
 };
-
-static void add_query(struct buf *b, const char *name, const char *value)
-{
-	if (!value)
-		return;
-	buf_printf(b, "&%s=", name);
-	client_escape(b, value);
-}
-
-static int fetch_page(struct client *c, const struct list_wish *w, int64_t want, struct str after,
-                      struct client_answer *a)
-{
-	_cleanup_(buf_done) struct buf path;
-	buf_init(&path, 16384);
-	buf_printf(&path, "/v1/jobs?limit=%lld", (long long)MIN(want, (int64_t)PAGE));
-	add_query(&path, "status", w->status);
-	add_query(&path, "batch_id", w->batch);
-	add_query(&path, "route", w->route);
-	add_query(&path, "user", w->user);
-	if (after.n)
-		buf_printf(&path, "&after=" STR_FMT, STR_ARG(after));
-	const struct client_request r = { .method = "GET", .path = buf_str(&path) };
-	return client_call(c, &r, a);
-}
 
 static void add_row(struct term_table *t, struct arena *a, const json_t *job)
 {
@@ -66,56 +43,35 @@ static void add_row(struct term_table *t, struct arena *a, const json_t *job)
 	term_table_add(t, cells);
 }
 
-static int list(struct client *c, const struct list_wish *w, struct arena *a)
+static int list(struct client *c, const struct list_wish *w)
 {
 	static const struct term_column columns[] = {
 		{ .title = "JOB" },
 		{ .title = "STATUS", .status = true },
 		{ .title = "ROUTE", .shrink = true, .spare = 2 },
-		{ .title = "CREATED" },
+		{ .title = "CREATED", .spare = 5 },
 		{ .title = "TRIES", .right = true, .spare = 1 },
 		{ .title = "COST", .right = true, .spare = 3 },
-		{ .title = "TARGET OR ERROR", .shrink = true },
+		{ .title = "TARGET OR ERROR", .shrink = true, .spare = 4 },
 		{ .title = NULL },
 	};
-	struct term term;
-	struct term_table table;
-	struct str after = { NULL, 0 };
-	int64_t got = 0;
-	bool more = true;
-	term_init(&term, stdout);
-	term_table_init(&table, a, columns);
-	while (more && got < w->limit) {
-		struct client_answer answer;
-		size_t i;
-		json_t *job;
-		if (fetch_page(c, w, w->limit - got, after, &answer)) {
-			int rc = client_complain(c, "jobs list", &answer);
-			client_answer_done(&answer);
-			return rc;
-		}
-		const json_t *data = json_get(answer.body, "data");
-		json_array_foreach(data, i, job)
-		{
-			if (w->json)
-				show_json(stdout, job);
-			else
-				add_row(&table, a, job);
-		}
-		got += (int64_t)json_array_size(data);
-		more = json_bool(answer.body, "has_more", false) && json_array_size(data) > 0;
-		after = arena_str(a, json_str(answer.body, "last_id"));
-		more = more && after.n > 0;
-		client_answer_done(&answer);
-	}
-	if (!w->json && table.nrows)
-		term_table_print(&table, &term);
-	else if (!w->json)
-		fprintf(stderr, "no jobs\n");
-	fflush(stdout); /* the hint comes below the table */
-	if (more && !w->json)
-		fprintf(stderr, "there are more: --limit %lld\n", (long long)w->limit * 10);
-	return CLI_EXIT_OK;
+	_cleanup_(buf_done) struct buf path;
+	buf_init(&path, 16384);
+	buf_add_z(&path, "/v1/jobs");
+	list_add_query(&path, "status", w->status);
+	list_add_query(&path, "batch_id", w->batch);
+	list_add_query(&path, "route", w->route);
+	list_add_query(&path, "user", w->user);
+	const struct list l = { .client = c,
+		                .command = "jobs list",
+		                .noun = "jobs",
+		                .path = buf_str(&path),
+		                .limit = w->limit,
+		                .page = PAGE,
+		                .json = w->json,
+		                .columns = columns,
+		                .add_row = add_row };
+	return list_print(&l);
 }
 
 static int list_main(int argc, char **argv)
@@ -147,13 +103,10 @@ static int list_main(int argc, char **argv)
 		                         .options = options };
 	struct cli_args args;
 	struct client *c;
-	struct arena a;
 	int rc;
 	if (!cli_parse(&cmd, argc, argv, &args, &rc) || (rc = client_open_for(&w.client, "jobs list", &c)))
 		return rc;
-	arena_init(&a, (size_t)512 << 20);
-	rc = list(c, &w, &a);
-	arena_done(&a);
+	rc = list(c, &w);
 	client_close(c);
 	return rc;
 }
@@ -193,15 +146,14 @@ static int show_main(int argc, char **argv)
 	struct client_answer a;
 	struct term t;
 	_cleanup_(buf_done) struct buf path;
+	char id[CLIENT_ID_MAX];
 	int rc;
 	buf_init(&path, 4096);
 	if (!cli_parse(&cmd, argc, argv, &args, &rc))
 		return rc;
-	if (!client_is_id(args.v[0]))
-		return cli_usage_error("jobs show", "\"%s\" is not a job's id", args.v[0]);
-	if ((rc = client_open_for(&cfg, "jobs show", &c)))
+	if ((rc = client_id_for(args.v[0], CLIENT_JOB, cmd.name, id)) || (rc = client_open_for(&cfg, cmd.name, &c)))
 		return rc;
-	buf_printf(&path, "/v1/jobs/%s", args.v[0]);
+	buf_printf(&path, "/v1/jobs/%s", id);
 	const struct client_request r = { .method = "GET", .path = buf_str(&path) };
 	term_init(&t, stdout);
 	if (client_call(c, &r, &a))
@@ -211,7 +163,7 @@ static int show_main(int argc, char **argv)
 	else
 		show_job(&t, a.body);
 	if (rc == 0 && !json && json_i64(a.body, "attempts", 0) > 0)
-		show_attempts(c, &t, args.v[0]);
+		show_attempts(c, &t, id);
 	client_answer_done(&a);
 	client_close(c);
 	return rc;
@@ -267,16 +219,18 @@ static int act_main(int argc, char **argv, const char *command, const char *verb
 		                         .max_args = SIZE_MAX };
 	struct cli_args args;
 	struct client *c;
+	char id[CLIENT_ID_MAX];
 	int rc;
 	if (!cli_parse(&cmd, argc, argv, &args, &rc))
 		return rc;
 	for (size_t i = 0; i < args.n; i++)
-		if (!client_is_id(args.v[i]))
-			return cli_usage_error(command, "\"%s\" is not a job's id", args.v[i]);
+		if ((rc = client_id_for(args.v[i], CLIENT_JOB, command, id)))
+			return rc;
 	if ((rc = client_open_for(&cfg, command, &c)))
 		return rc;
 	for (size_t i = 0; i < args.n && !client_is_interrupted(c); i++) {
-		int one = act_on_one(c, command, verb, args.v[i], json);
+		client_id(args.v[i], CLIENT_JOB, id);
+		int one = act_on_one(c, command, verb, id, json);
 		rc = MAX(rc, one);
 	}
 	client_close(c);

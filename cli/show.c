@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How jobs and batches look in a terminal. All text in them came from outside and goes through term_safe (a result's
+ * How jobs look in a terminal, and the pieces that show_batch.c is made of as well. All text in them came from outside and goes through term_safe (a result's
  * own text keeps its line feeds and tabs). Whatever is missing or of another type is shown as "-": an older or newer
  * service is no reason to fail.
  */
-#include "cli/show.h"
+#include "cli/show_private.h"
 
 #include <string.h>
 
@@ -19,35 +19,6 @@ bool show_is_ended(const json_t *object)
 		if (str_eq_z(status, ended[i]))
 			return true;
 	return false;
-}
-
-void show_counts(const json_t *batch, struct term_counts *ret)
-{
-	const json_t *n = json_get(batch, "counts"), *progress = json_get(batch, "progress");
-	const json_t *rate = json_get(progress, "rate_per_s");
-	int64_t end;
-	*ret = (struct term_counts){
-		.total = json_i64(batch, "total", 0),
-		.queued = json_i64(n, "queued", 0),
-		.running = json_i64(n, "running", 0),
-		.succeeded = json_i64(n, "succeeded", 0),
-		.failed = json_i64(n, "failed", 0),
-		.canceled = json_i64(n, "canceled", 0),
-		.expired = json_i64(n, "expired", 0),
-		.rate_per_s = json_is_number(rate) ? json_number_value(rate) : -1,
-		.eta_ms = -1,
-	};
-	if (clock_parse_rfc3339(json_str(progress, "estimated_finish_at"), &end) == 0)
-		ret->eta_ms = MAX((end - clock_wall_us()) / 1000, (int64_t)0);
-}
-
-bool show_is_good(const json_t *object)
-{
-	struct term_counts c;
-	if (!json_get(object, "counts"))
-		return str_eq_z(json_str(object, "status"), "succeeded");
-	show_counts(object, &c);
-	return c.succeeded == c.total && json_array_size(json_get(object, "errors")) == 0;
 }
 
 /* --- pieces --- */
@@ -97,9 +68,8 @@ struct str show_result_text(struct arena *a, const json_t *job)
 	return safe_text(a, text.n ? text : message ? (struct str){ "", 0 } : compact(a, result));
 }
 
-struct str show_cost(struct arena *a, const json_t *job)
+struct str show_usd(struct arena *a, struct str usd)
 {
-	struct str usd = json_str(json_get(job, "cost"), "usd");
 	int64_t nano;
 	_cleanup_(buf_done) struct buf b;
 	buf_init(&b, 64);
@@ -111,6 +81,24 @@ struct str show_cost(struct arena *a, const json_t *job)
 	return arena_str(a, buf_str(&b));
 }
 
+struct str show_cost(struct arena *a, const json_t *job)
+{
+	return show_usd(a, json_str(json_get(job, "cost"), "usd"));
+}
+
+struct str show_count(struct arena *a, int64_t n)
+{
+	_cleanup_(buf_done) struct buf b;
+	buf_init(&b, 64);
+	term_count(&b, n);
+	return arena_str(a, buf_str(&b));
+}
+
+struct str show_number(struct arena *a, const json_t *object, const char *name)
+{
+	return show_count(a, json_i64(object, name, 0));
+}
+
 void show_json(FILE *out, const json_t *v)
 {
 	struct term t;
@@ -119,14 +107,14 @@ void show_json(FILE *out, const json_t *v)
 	fputc('\n', out);
 }
 
-static void line(const struct term *t, const char *label, struct str value)
+void show_line(const struct term *t, const char *label, struct str value)
 {
 	if (value.n)
 		fprintf(t->out, "%s%-10s%s " STR_FMT "\n", term_style(t, TERM_DIM), label, term_reset(t),
 		        STR_ARG(value));
 }
 
-static void status_line(const struct term *t, struct arena *a, const json_t *v)
+void show_status_line(const struct term *t, struct arena *a, const json_t *v)
 {
 	struct str status = term_safe(a, json_str(v, "status"));
 	fprintf(t->out, "%s" STR_FMT "%s  %s" STR_FMT "%s\n", term_style(t, TERM_BOLD),
@@ -134,7 +122,7 @@ static void status_line(const struct term *t, struct arena *a, const json_t *v)
 	        STR_ARG(status), term_reset(t));
 }
 
-static struct str ago(struct arena *a, struct str at)
+struct str show_ago(struct arena *a, struct str at)
 {
 	_cleanup_(buf_done) struct buf b;
 	buf_init(&b, 64);
@@ -144,7 +132,7 @@ static struct str ago(struct arena *a, struct str at)
 	return arena_printf(a, STR_FMT "  (" STR_FMT ")", STR_ARG(term_safe(a, at)), STR_ARG(buf_str(&b)));
 }
 
-static struct str took(struct arena *a, struct str from, struct str to)
+struct str show_took(struct arena *a, struct str from, struct str to)
 {
 	int64_t start, end;
 	_cleanup_(buf_done) struct buf b;
@@ -211,24 +199,24 @@ void show_job(const struct term *t, const json_t *job)
 	const json_t *metadata = json_get(job, "metadata"), *served = json_get(job, "served_by");
 	struct str started = json_str(job, "started_at"), ended = json_str(job, "finished_at"),
 	           target = json_str(served, "target");
-	status_line(t, &a, job);
-	line(t, "route", term_safe(&a, json_str(job, "route")));
-	line(t, "batch", term_safe(&a, json_str(job, "batch_id")));
-	line(t, "created", ago(&a, json_str(job, "created_at")));
-	line(t, "waiting", waiting_text(&a, job));
-	line(t, "finished", ago(&a, ended));
-	line(t, "took", took(&a, started, ended));
+	show_status_line(t, &a, job);
+	show_line(t, "route", term_safe(&a, json_str(job, "route")));
+	show_line(t, "batch", term_safe(&a, json_str(job, "batch_id")));
+	show_line(t, "created", show_ago(&a, json_str(job, "created_at")));
+	show_line(t, "waiting", waiting_text(&a, job));
+	show_line(t, "finished", show_ago(&a, ended));
+	show_line(t, "took", show_took(&a, started, ended));
 	if (target.n)
-		line(t, "served by",
+		show_line(t, "served by",
 		     arena_printf(&a, STR_FMT " (" STR_FMT ")", STR_ARG(term_safe(&a, target)),
 		                  STR_ARG(term_safe(&a, json_str(served, "level")))));
-	line(t, "attempts", arena_printf(&a, "%lld", (long long)json_i64(job, "attempts", 0)));
-	line(t, "tokens", usage_text(&a, job));
+	show_line(t, "attempts", arena_printf(&a, "%lld", (long long)json_i64(job, "attempts", 0)));
+	show_line(t, "tokens", usage_text(&a, job));
 	if (show_is_ended(job))
-		line(t, "cost", show_cost(&a, job));
+		show_line(t, "cost", show_cost(&a, job));
 	if (json_object_size(metadata))
-		line(t, "metadata", term_safe(&a, compact(&a, metadata)));
-	line(t, "error", error_text(&a, job));
+		show_line(t, "metadata", term_safe(&a, compact(&a, metadata)));
+	show_line(t, "error", error_text(&a, job));
 	struct str text = show_result_text(&a, job);
 	if (text.n)
 		fprintf(t->out, "\n" STR_FMT "\n", STR_ARG(text));
@@ -316,78 +304,5 @@ void show_result(const struct term *t, const json_t *job)
 	struct str text = show_is_good(job) ? show_result_text(&a, job) : error_text(&a, job);
 	if (text.n)
 		fprintf(t->out, STR_FMT "\n", STR_ARG(text));
-	arena_done(&a);
-}
-
-/* --- batches --- */
-
-static void show_line_errors(const struct term *t, struct arena *a, const json_t *batch)
-{
-	size_t i;
-	json_t *e;
-	json_array_foreach(json_get(batch, "errors"), i, e)
-	{
-		struct str param = term_safe(a, json_str(e, "param"));
-		fprintf(t->out, "%sline %lld%s: " STR_FMT "%s" STR_FMT " [" STR_FMT "]\n", term_style(t, TERM_RED),
-		        (long long)json_i64(e, "line", 0), term_reset(t), STR_ARG(term_safe(a, json_str(e, "message"))),
-		        param.n ? " at " : "", STR_ARG(param), STR_ARG(term_safe(a, json_str(e, "code"))));
-	}
-}
-
-static void add_count(struct buf *b, int64_t n, const char *what)
-{
-	if (n == 0)
-		return;
-	buf_add_z(b, b->n ? ", " : "");
-	term_count(b, n);
-	buf_printf(b, " %s", what);
-}
-
-static struct str counts_text(struct arena *a, const struct term_counts *c)
-{
-	_cleanup_(buf_done) struct buf b;
-	buf_init(&b, 512);
-	add_count(&b, c->queued, "queued");
-	add_count(&b, c->running, "running");
-	add_count(&b, c->succeeded, "succeeded");
-	add_count(&b, c->failed, "failed");
-	add_count(&b, c->canceled, "canceled");
-	add_count(&b, c->expired, "expired");
-	return arena_str(a, buf_str(&b));
-}
-
-void show_batch(const struct term *t, const json_t *batch)
-{
-	struct arena a;
-	struct term_counts c;
-	arena_init(&a, 16 << 20);
-	show_counts(batch, &c);
-	struct str created = json_str(batch, "created_at"), ended = json_str(batch, "finished_at");
-	status_line(t, &a, batch);
-	line(t, "jobs", arena_printf(&a, "%lld (" STR_FMT ")", (long long)c.total, STR_ARG(counts_text(&a, &c))));
-	line(t, "created", ago(&a, created));
-	line(t, "finished", ago(&a, ended));
-	line(t, "took", took(&a, created, ended));
-	if (!show_is_ended(batch) && c.eta_ms >= 0)
-		line(t, "ends", ago(&a, json_str(json_get(batch, "progress"), "estimated_finish_at")));
-	if (json_get(batch, "cost"))
-		line(t, "cost", show_cost(&a, batch));
-	show_line_errors(t, &a, batch);
-	arena_done(&a);
-}
-
-void show_batch_summary(const struct term *t, const json_t *batch)
-{
-	struct arena a;
-	struct term_counts c;
-	arena_init(&a, 16 << 20);
-	show_counts(batch, &c);
-	struct str time = took(&a, json_str(batch, "created_at"), json_str(batch, "finished_at"));
-	fprintf(t->out, STR_FMT " %s" STR_FMT "%s: " STR_FMT "%s" STR_FMT "\n",
-	        STR_ARG(term_safe(&a, json_str(batch, "id"))),
-	        term_style(t, show_is_good(batch) ? TERM_GREEN : TERM_YELLOW),
-	        STR_ARG(term_safe(&a, json_str(batch, "status"))), term_reset(t), STR_ARG(counts_text(&a, &c)),
-	        time.n ? " in " : "", STR_ARG(time));
-	show_line_errors(t, &a, batch);
 	arena_done(&a);
 }

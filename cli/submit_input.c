@@ -76,7 +76,7 @@ static int set_schema(json_t *request, const char *file, struct arena *a)
 	return 0;
 }
 
-static int set_metadata(json_t *job, const struct cli_list *pairs, struct arena *a)
+int submit_set_metadata(const char *command, json_t *job, const struct cli_list *pairs, struct arena *a)
 {
 	json_t *metadata = json_object();
 	json_object_set_new(job, "metadata", metadata);
@@ -84,7 +84,7 @@ static int set_metadata(json_t *job, const struct cli_list *pairs, struct arena 
 		struct str pair = str_from(pairs->v[i]);
 		ssize_t equals = str_find_char(pair, '=');
 		if (equals <= 0 || !str_is_utf8(pair))
-			return cli_usage_error("submit", "--metadata: wanted KEY=VALUE, got \"%s\"", pairs->v[i]);
+			return cli_usage_error(command, "--metadata: wanted KEY=VALUE, got \"%s\"", pairs->v[i]);
 		json_set_str(metadata, arena_strz(a, str_sub(pair, 0, (size_t)equals)),
 		             str_sub(pair, (size_t)equals + 1, pair.n));
 	}
@@ -108,7 +108,7 @@ static int make_template(const struct submit_wish *w, struct arena *a, json_t **
 		json_object_set_new(job, "webhook", webhook);
 	}
 	int rc = w->schema_file ? set_schema(request, w->schema_file, a) : 0;
-	return rc ? rc : set_metadata(job, &w->metadata, a);
+	return rc ? rc : submit_set_metadata("submit", job, &w->metadata, a);
 }
 
 /* --- one job --- */
@@ -202,6 +202,25 @@ static int read_stdin(struct buf *b)
 	}
 }
 
+/* Requests in the form of OpenAI's Batch API are no jobs as they stand. */
+static bool is_openai_line(struct str text)
+{
+	text = str_trim(text);
+	ssize_t end = str_find_char(text, '\n');
+	_cleanup_(json_drop) json_t *line = json_parse_lenient(end < 0 ? text : str_sub(text, 0, (size_t)end), NULL);
+	return json_get(line, "url") && json_get(line, "body") && !json_get(line, "request");
+}
+
+static int add_ndjson(const char *name, struct str text, struct submit_body *body)
+{
+	if (is_openai_line(text))
+		return fail(CLI_EXIT_USAGE, "the lines of %s are requests of OpenAI's Batch API: millrace batch create %s",
+		            strcmp(name, "-") == 0 ? "standard input" : name, name);
+	buf_add_str(&body->text, text);
+	body->is_ndjson = true;
+	return 0;
+}
+
 static int add_stdin(const struct submit_wish *w, json_t *template, struct submit_body *body)
 {
 	_cleanup_(buf_done) struct buf text;
@@ -212,10 +231,7 @@ static int add_stdin(const struct submit_wish *w, json_t *template, struct submi
 		return rc;
 	if (w->prompt || s.n == 0 || s.p[0] != '{')
 		return add_job(w, template, "-", s, body);
-	body->text = text;
-	text = (struct buf){ 0 };
-	body->is_ndjson = true;
-	return 0;
+	return add_ndjson("-", s, body);
 }
 
 static int add_file(const struct submit_wish *w, json_t *template, const char *name, struct submit_body *body)
@@ -228,8 +244,7 @@ static int add_file(const struct submit_wish *w, json_t *template, const char *n
 	if (rc) {
 		rc = fail(rc == -ERR_NOT_FOUND ? CLI_EXIT_NOT_FOUND : CLI_EXIT_FAILED, "%s", err.text);
 	} else if (is_ndjson_name(name)) {
-		buf_add_str(&body->text, text);
-		body->is_ndjson = true;
+		rc = add_ndjson(name, text, body);
 	} else {
 		rc = add_job(w, template, name, text, body);
 	}

@@ -25,4 +25,7 @@ struct submit_body {
  */
 int submit_input_read(const struct submit_wish *w, const struct cli_args *names, struct submit_body *ret);
 
+/* The member metadata of an object, from KEY=VALUE each. 0, or an exit status. */
+int submit_set_metadata(const char *command, json_t *object, const struct cli_list *pairs, struct arena *a);
+
 #endif

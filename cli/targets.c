@@ -10,10 +10,9 @@
 #include "cli/client.h"
 #include "cli/commands.h"
 #include "cli/exit.h"
-#include "cli/show.h"
+#include "cli/list.h"
+#include "cli/show_private.h"
 #include "common/clock.h"
-
-#define PAGE_PATH "/admin/v1/targets?limit=1000"
 
 /* What stands in the way of calls now, the strongest first. */
 static const char *state_of(const json_t *target)
@@ -58,14 +57,6 @@ static struct str note_of(struct arena *a, const json_t *target)
 	return json_bool(target, "configured", true) ? STR("") : STR("not in the configuration");
 }
 
-static struct str number(struct arena *a, const json_t *object, const char *name)
-{
-	_cleanup_(buf_done) struct buf b;
-	buf_init(&b, 64);
-	term_count(&b, json_i64(object, name, 0));
-	return arena_str(a, buf_str(&b));
-}
-
 static struct str mean_ms(struct arena *a, const json_t *calls, const char *name)
 {
 	_cleanup_(buf_done) struct buf b;
@@ -83,14 +74,14 @@ static void add_row(struct term_table *t, struct arena *a, const json_t *target)
 	const json_t *calls = json_get(target, "last_minute");
 	const struct str cells[] = {
 		json_str(target, "name"),       str_from(state_of(target)),
-		number(a, calls, "calls"),      number(a, calls, "failures"),
+		show_number(a, calls, "calls"),      show_number(a, calls, "failures"),
 		mean_ms(a, calls, "first_token_ms"), mean_ms(a, calls, "latency_ms"),
 		note_of(a, target),
 	};
 	term_table_add(t, cells);
 }
 
-static int list(struct client *c, bool json, struct arena *a)
+static int list(struct client *c, bool json)
 {
 	static const struct term_column columns[] = {
 		{ .title = "TARGET" },
@@ -102,45 +93,15 @@ static int list(struct client *c, bool json, struct arena *a)
 		{ .title = "NOTE", .shrink = true },
 		{ .title = NULL },
 	};
-	struct term term;
-	struct term_table table;
-	struct str after = { NULL, 0 };
-	bool more = true;
-	term_init(&term, stdout);
-	term_table_init(&table, a, columns);
-	while (more) {
-		struct client_answer answer;
-		_cleanup_(buf_done) struct buf path;
-		size_t i;
-		json_t *target;
-		buf_init(&path, 16384);
-		buf_add_z(&path, PAGE_PATH);
-		if (after.n) {
-			buf_add_z(&path, "&after=");
-			client_escape(&path, arena_strz(a, after));
-		}
-		const struct client_request r = { .method = "GET", .path = buf_str(&path) };
-		if (client_call(c, &r, &answer)) {
-			int rc = client_complain(c, "targets list", &answer);
-			client_answer_done(&answer);
-			return rc;
-		}
-		json_array_foreach(json_get(answer.body, "data"), i, target)
-		{
-			if (json)
-				show_json(stdout, target);
-			else
-				add_row(&table, a, target);
-		}
-		after = arena_str(a, json_str(answer.body, "last_id"));
-		more = json_bool(answer.body, "has_more", false) && after.n > 0;
-		client_answer_done(&answer);
-	}
-	if (!json && table.nrows)
-		term_table_print(&table, &term);
-	else if (!json)
-		fprintf(stderr, "no targets\n");
-	return CLI_EXIT_OK;
+	const struct list l = { .client = c,
+		                .command = "targets list",
+		                .noun = "targets",
+		                .path = STR("/admin/v1/targets"),
+		                .page = 1000,
+		                .json = json,
+		                .columns = columns,
+		                .add_row = add_row };
+	return list_print(&l);
 }
 
 static int list_main(int argc, char **argv)
@@ -161,29 +122,20 @@ static int list_main(int argc, char **argv)
 		                         .options = options };
 	struct cli_args args;
 	struct client *c;
-	struct arena a;
 	int rc;
 	if (!cli_parse(&cmd, argc, argv, &args, &rc) || (rc = client_open_for(&cfg, "targets list", &c)))
 		return rc;
-	arena_init(&a, (size_t)256 << 20);
-	rc = list(c, json, &a);
-	arena_done(&a);
+	rc = list(c, json);
 	client_close(c);
 	return rc;
 }
 
 /* --- show --- */
 
-static void line(const struct term *t, const char *label, struct str value)
-{
-	if (value.n)
-		fprintf(t->out, "%s%-10s%s " STR_FMT "\n", term_style(t, TERM_DIM), label, term_reset(t), STR_ARG(value));
-}
-
 static struct str calls_text(struct arena *a, const json_t *calls)
 {
 	return arena_printf(a, STR_FMT " calls, " STR_FMT " failed, " STR_FMT " retries; first token " STR_FMT ", in all " STR_FMT,
-	                    STR_ARG(number(a, calls, "calls")), STR_ARG(number(a, calls, "failures")), STR_ARG(number(a, calls, "retries")),
+	                    STR_ARG(show_number(a, calls, "calls")), STR_ARG(show_number(a, calls, "failures")), STR_ARG(show_number(a, calls, "retries")),
 	                    STR_ARG(mean_ms(a, calls, "first_token_ms")), STR_ARG(mean_ms(a, calls, "latency_ms")));
 }
 
@@ -194,9 +146,9 @@ static void show_limits(const struct term *t, struct arena *a, const json_t *tar
 	json_object_foreach(json_get(target, "limits"), name, limit)
 	{
 		bool held = json_get(limit, "held") != NULL;
-		struct str used = number(a, limit, held ? "held" : "taken");
-		struct str most = json_is_integer(json_get(limit, "usable")) ? number(a, limit, "usable") : STR("no limit");
-		line(t, "limit", arena_printf(a, STR_FMT ": " STR_FMT " of " STR_FMT "%s", STR_ARG(term_safe(a, str_from(name))), STR_ARG(used), STR_ARG(most),
+		struct str used = show_number(a, limit, held ? "held" : "taken");
+		struct str most = json_is_integer(json_get(limit, "usable")) ? show_number(a, limit, "usable") : STR("no limit");
+		show_line(t, "limit", arena_printf(a, STR_FMT ": " STR_FMT " of " STR_FMT "%s", STR_ARG(term_safe(a, str_from(name))), STR_ARG(used), STR_ARG(most),
 		                              held ? " at once" : " in the last minute"));
 	}
 }
@@ -233,16 +185,16 @@ static void show_target(const struct term *t, const json_t *target)
 	struct str state = str_from(state_of(target)), note = term_safe(&a, note_of(&a, target));
 	fprintf(t->out, "%s" STR_FMT "%s  %s" STR_FMT "%s%s" STR_FMT "\n", term_style(t, TERM_BOLD), STR_ARG(term_safe(&a, json_str(target, "name"))),
 	        term_reset(t), term_style(t, term_status_style(state)), STR_ARG(state), term_reset(t), note.n ? "  " : "", STR_ARG(note));
-	line(t, "provider", term_safe(&a, json_str(target, "provider")));
-	line(t, "model", term_safe(&a, json_str(target, "model")));
-	line(t, "place", term_safe(&a, json_str(target, "place")));
-	line(t, "key", term_safe(&a, json_str(target, "key_id")));
+	show_line(t, "provider", term_safe(&a, json_str(target, "provider")));
+	show_line(t, "model", term_safe(&a, json_str(target, "model")));
+	show_line(t, "place", term_safe(&a, json_str(target, "place")));
+	show_line(t, "key", term_safe(&a, json_str(target, "key_id")));
 	const json_t *breaker = json_get(target, "breaker");
-	line(t, "breaker", arena_printf(&a, STR_FMT ", " STR_FMT " failures in a row", STR_ARG(term_safe(&a, json_str(breaker, "state"))),
-	                                STR_ARG(number(&a, breaker, "fails_in_row"))));
+	show_line(t, "breaker", arena_printf(&a, STR_FMT ", " STR_FMT " failures in a row", STR_ARG(term_safe(&a, json_str(breaker, "state"))),
+	                                STR_ARG(show_number(&a, breaker, "fails_in_row"))));
 	show_limits(t, &a, target);
-	line(t, "1 minute", calls_text(&a, json_get(target, "last_minute")));
-	line(t, "10 minutes", calls_text(&a, json_get(target, "last_ten_minutes")));
+	show_line(t, "1 minute", calls_text(&a, json_get(target, "last_minute")));
+	show_line(t, "10 minutes", calls_text(&a, json_get(target, "last_ten_minutes")));
 	show_events(t, &a, json_get(target, "events"));
 	arena_done(&a);
 }

@@ -212,6 +212,19 @@ void term_seconds(struct buf *b, int64_t ms)
 		term_duration(b, ms);
 }
 
+void term_size(struct buf *b, int64_t bytes)
+{
+	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB" };
+	size_t unit = 0;
+	int64_t tenths = MIN(MAX(bytes, (int64_t)0), INT64_MAX / 10) * 10;
+	for (; tenths >= 10240 && unit + 1 < ARRAY_LEN(units); unit++)
+		tenths /= 1024;
+	buf_printf(b, "%lld", (long long)(tenths / 10));
+	if (unit > 0)
+		buf_printf(b, ".%lld", (long long)(tenths % 10));
+	buf_printf(b, " %s", units[unit]);
+}
+
 void term_ago(struct buf *b, struct str rfc3339, int64_t now_wall_us)
 {
 	int64_t at;

@@ -64,9 +64,11 @@ struct term_counts {
 struct term_bar {
 	const struct term *term;     /* borrowed */
 	const char *label;           /* borrowed */
+	const char *stage;           /* borrowed; what goes on while there is nothing to count ("validating"), or NULL */
 	uint64_t start_ms, drawn_ms; /* steady clock */
 	int64_t start_done;          /* finished when the bar began */
 	int drawn_percent;           /* of the last plain line */
+	const char *drawn_stage;     /* of the last plain line */
 	bool on_screen;
 	struct term_counts last;
 };
@@ -82,6 +84,7 @@ void term_duration(struct buf *b, int64_t ms);   /* 850ms, 4.2s, 3m12s, 2h05m, 3
 void term_seconds(struct buf *b, int64_t ms);    /* the same in whole seconds */
 void term_money(struct buf *b, int64_t nanousd); /* $0.000342, $12.40, unknown for a negative one */
 void term_count(struct buf *b, int64_t n);       /* 1,234,567 */
+void term_size(struct buf *b, int64_t bytes);    /* 512 B, 1.4 MiB */
 void term_ago(struct buf *b, struct str rfc3339, int64_t now_wall_us); /* "3m12s ago"; "-" when empty or malformed */
 
 #endif

@@ -6,7 +6,8 @@
  *
  * On a terminal one line is drawn over and over, at most ten times a second; the bar takes what the numbers leave, and
  *goes away on a narrow screen. Elsewhere a plain line comes every ten percent or ten seconds, so that a log stays
- *short. Rate and time left are the service's, or computed from what was seen since the start.
+ *short. Rate and time left are the service's, or computed from what was seen since the start. A stage without numbers
+ *("validating") stands in their place.
  */
 #include <string.h>
 
@@ -74,6 +75,11 @@ static void add_speed(struct buf *b, const struct term_bar *bar, uint64_t now_ms
 static void add_numbers(struct buf *b, const struct term_bar *bar, uint64_t now_ms)
 {
 	const struct term_counts *c = &bar->last;
+	if (bar->stage) {
+		buf_printf(b, "%s  ", bar->stage);
+		term_seconds(b, (int64_t)(now_ms - bar->start_ms));
+		return;
+	}
 	buf_printf(b, "%3d%%  ", percent(c));
 	term_count(b, finished(c));
 	buf_add_char(b, '/');
@@ -109,7 +115,9 @@ static void draw(struct term_bar *bar, uint64_t now_ms)
 	term_init(&now, bar->term->out);
 	size_t columns = now.tty ? (size_t)now.columns : 80;
 	size_t label = term_columns(str_from(bar->label)) + 2, used = label + term_columns(buf_str(&numbers)) + 2;
-	if (used + BAR_MIN <= columns) {
+	if (bar->stage) {
+		buf_printf(&line, "%s  " STR_FMT, bar->label, STR_ARG(buf_str(&numbers)));
+	} else if (used + BAR_MIN <= columns) {
 		buf_printf(&line, "%s  ", bar->label);
 		add_bar(&line, bar, MIN(columns - used - 1, (size_t)BAR_MAX));
 		buf_add_str(&line, buf_str(&numbers));
@@ -130,7 +138,8 @@ static void print_plain(struct term_bar *bar, uint64_t now_ms)
 	add_numbers(&numbers, bar, now_ms);
 	fprintf(bar->term->out, "%s " STR_FMT "\n", bar->label, STR_ARG(buf_str(&numbers)));
 	fflush(bar->term->out);
-	bar->drawn_percent = percent(&bar->last);
+	bar->drawn_percent = bar->stage ? -10 : percent(&bar->last);
+	bar->drawn_stage = bar->stage;
 	bar->drawn_ms = now_ms;
 }
 
@@ -143,7 +152,7 @@ void term_bar_update(struct term_bar *b, const struct term_counts *c, uint64_t n
 	if (b->term->tty) {
 		if (!b->on_screen || now_ms - b->drawn_ms >= REDRAW_MS)
 			draw(b, now_ms);
-	} else if (first || percent(c) >= b->drawn_percent + 10 || now_ms - b->drawn_ms >= PLAIN_MS) {
+	} else if (first || b->stage != b->drawn_stage || (!b->stage && percent(c) >= b->drawn_percent + 10) || now_ms - b->drawn_ms >= PLAIN_MS) {
 		print_plain(b, now_ms);
 	}
 }
@@ -152,6 +161,7 @@ void term_bar_end(struct term_bar *b)
 {
 	if (b->start_done < 0)
 		return;
+	b->stage = NULL;
 	if (b->term->tty) {
 		draw(b, clock_mono_ms());
 		fputc('\n', b->term->out);

@@ -83,21 +83,20 @@ static void fit_widths(const struct term_table *t, size_t *widths, size_t column
 	}
 }
 
-static void print_cell(const struct term_table *t, const struct term *term, size_t i, struct str cell, size_t width,
-                       enum term_style style)
+/* `pending` are the spaces that a text behind them needs: none are left at the end of a line. */
+static void print_cell(const struct term_table *t, const struct term *term, size_t i, struct str cell, size_t width, enum term_style style,
+                       size_t *pending)
 {
 	struct str text = term_fit(t->arena, cell, width);
 	size_t pad = width - MIN(width, term_columns(text));
-	bool last = i + 1 == t->ncolumns; /* the last is never spare */
 	if (width == 0)
 		return;
-	if (t->columns[i].right)
-		fprintf(term->out, "%*s", (int)pad, "");
-	fprintf(term->out, "%s" STR_FMT "%s", term_style(term, style), STR_ARG(text),
-	        style == TERM_PLAIN ? "" : term_reset(term));
-	if (!t->columns[i].right && !last)
-		fprintf(term->out, "%*s", (int)pad, "");
-	fprintf(term->out, "%s", last ? "\n" : "  ");
+	size_t before = *pending + (t->columns[i].right ? pad : 0);
+	if (text.n)
+		fprintf(term->out, "%*s%s" STR_FMT "%s", (int)before, "", term_style(term, style), STR_ARG(text),
+		        style == TERM_PLAIN ? "" : term_reset(term));
+	size_t left = text.n ? 0 : before;
+	*pending = left + (t->columns[i].right ? 0 : pad) + GAP;
 }
 
 void term_table_print(const struct term_table *t, const struct term *term)
@@ -109,12 +108,16 @@ void term_table_print(const struct term_table *t, const struct term *term)
 			widths[i] = MAX(widths[i], term_columns(t->cells[row * t->ncolumns + i]));
 	}
 	fit_widths(t, widths, (size_t)term->columns);
+	size_t pending = 0;
 	for (size_t i = 0; i < t->ncolumns; i++)
-		print_cell(t, term, i, str_from(t->columns[i].title), widths[i], TERM_DIM);
-	for (size_t row = 0; row < t->nrows; row++)
+		print_cell(t, term, i, str_from(t->columns[i].title), widths[i], TERM_DIM, &pending);
+	fputc('\n', term->out);
+	for (size_t row = 0; row < t->nrows; row++) {
+		pending = 0;
 		for (size_t i = 0; i < t->ncolumns; i++) {
 			struct str cell = t->cells[row * t->ncolumns + i];
-			print_cell(t, term, i, cell, widths[i],
-			           t->columns[i].status ? term_status_style(cell) : TERM_PLAIN);
+			print_cell(t, term, i, cell, widths[i], t->columns[i].status ? term_status_style(cell) : TERM_PLAIN, &pending);
 		}
+		fputc('\n', term->out);
+	}
 }

@@ -51,11 +51,12 @@ int watch_main(int argc, char **argv)
 		.max_args = 1,
 	};
 	struct cli_args args;
+	char id[CLIENT_ID_MAX];
 	int rc;
 	if (!cli_parse(&cmd, argc, argv, &args, &rc))
 		return rc;
-	if (!client_is_id(args.v[0]))
-		return cli_usage_error("watch", "\"%s\" is not the id of a job or a batch", args.v[0]);
+	if (!client_id(args.v[0], CLIENT_BATCH, id) && !client_id(args.v[0], CLIENT_JOB, id))
+		return cli_usage_error(cmd.name, "\"%s\" is not the id of a job or a batch (job_…, batch_…)", args.v[0]);
 	struct client *c;
 	rc = client_open_for(&cfg, "watch", &c);
 	if (rc)
@@ -63,7 +64,7 @@ int watch_main(int argc, char **argv)
 	const struct follow f = {
 		.client = c, .command = "watch", .label = args.v[0], .deadline_ms = follow_deadline(cfg.timeout_ms)
 	};
-	rc = watch(&f, str_from(args.v[0]), json);
+	rc = watch(&f, str_from(id), json);
 	client_close(c);
 	return rc;
 }

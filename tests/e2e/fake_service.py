@@ -123,6 +123,10 @@ class Handler(BaseHTTPRequestHandler):
                         batch["jobs"].append(s.add_job(json.loads(line), batch["id"])["id"])
                     except ValueError:
                         batch["errors"].append({"line": n, "code": "invalid_json", "message": "not JSON", "param": None})
+                if not batch["jobs"]:
+                    return self.answer(400, {"title": "The request is not valid", "status": 400, "detail": "no line is a valid job",
+                                             "code": "invalid_request", "error_count": len(batch["errors"]), "errors": batch["errors"]},
+                                       "application/problem+json")
                 s.batches[batch["id"]] = s.keys[key] = batch
             elif key not in s.keys:
                 s.keys[key] = s.add_job(json.loads(body))

@@ -132,7 +132,8 @@ def test_a_shown_job_lists_its_attempts(cli, service):
 
 
 HELPS = ["", "up", "api", "worker", "migrate", "simulator", "check-config", "docs", "key create", "key list", "key revoke", "submit",
-         "jobs list", "jobs show", "jobs cancel", "jobs retry", "batch show", "batch results", "batch cancel", "batch retry",
+         "jobs list", "jobs show", "jobs cancel", "jobs retry", "batch create", "batch list", "batch show", "batch results", "batch output", "batch cancel",
+         "batch retry", "files upload", "files list", "files show", "files download", "files delete",
          "sample", "watch", "targets list", "targets show", "targets pause", "targets resume", "targets drain", "targets reset", "cache stats",
          "cache clear", "version"]
 
@@ -148,6 +149,12 @@ def test_a_problem_is_told_with_its_place_code_and_request(cli, service):
     service.failures.append((400, "wrong_type", "wanted text", "/request/messages/0/content"))
     p = cli("submit", "--prompt", "x", want=FAILED)
     assert p.stderr == "millrace submit: The title: wanted text (at /request/messages/0/content) [wrong_type, req-1]\n"
+
+
+def test_the_faults_of_a_refused_submission_are_shown(cli, service, workdir):
+    (workdir / "j.ndjson").write_text("a\nb\n")
+    p = cli("submit", "j.ndjson", want=FAILED)
+    assert "line 1: not JSON [invalid_json]\nline 2: not JSON [invalid_json]\n" in p.stderr
 
 
 def test_overload_is_waited_out_with_the_same_key(cli, service):
@@ -190,7 +197,7 @@ def test_lists_follow_the_pages(cli, service):
     assert "there are more" in p.stderr
     assert len([json.loads(line) for line in cli("jobs", "list", "--limit", "3", "--json").stdout.splitlines()]) == 3
     cli("jobs", "list", "--status", "a b&c")
-    assert service.seen[-1][1].endswith("status=a%20b%26c")
+    assert "?status=a%20b%26c&" in service.seen[-1][1]
 
 
 def test_jobs_and_batches_can_be_shown_canceled_and_retried(cli, service, workdir):

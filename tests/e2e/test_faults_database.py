@@ -62,12 +62,12 @@ def test_terminated_backends_are_not_noticed_by_clients(make_stack):
     killed = 0
     with Load(stack) as load:
         load.wait_accepted(10)
-        end = time.monotonic() + 3
-        while time.monotonic() < end:
+        end = time.monotonic() + 60
+        while killed < 15:
+            assert time.monotonic() < end, f"{killed} killed in a minute"
             killed += len(stack.sql(some))
             time.sleep(random.uniform(0.05, 0.2))
         load.wait_accepted(20)
-    assert killed >= 10
     assert load.refusals == [] and load.unanswered == 0
     made = check_kept(stack, load)
     assert set(made.values()) == {1}, made.most_common(3)
