@@ -1,45 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * POST /v1/chat/completions (OpenAI: Create chat completion). The native form is this one, so a request is passed on but for what concerns Millrace and not the
- * model (model, stream, metadata, store, …), and a result but for its name and time. Fields that nobody here knows go to the provider as they are.
+ * model (model, stream, metadata, store, …), and a result but for its name and time. Fields that nobody here knows go to the provider as they are. What is in
+ * the form that calls had before tools (`functions`) is brought into theirs, and back (chat_functions.c).
  *
- * What would change the meaning and cannot be done is refused by name: the old `functions` (tools have replaced them), and in a stream several choices, log
- * probabilities and sound, because an answer with those is had whole only.
+ * Several choices, log probabilities and sound are had from providers whole only; a stream of such tells them when the answer is there.
  */
 #include "api/faces/chat.h"
 
-static int read_stream(const json_t *body, struct face_request *ret, struct err *err)
+static bool has_sound(const json_t *body)
 {
-	const json_t *options = json_get(body, "stream_options"), *modalities = json_get(body, "modalities"), *usage = json_get(options, "include_usage");
-	if (options && !json_is_null(options) && !json_is_object(options))
-		return err_set_at(err, ERR_WRONG_TYPE, "/stream_options", "wanted an object");
-	if (json_is_object(options) && !ret->stream)
-		return err_set_at(err, ERR_INVALID, "/stream_options", "stream_options belong to a request with stream");
-	if (usage && !json_is_boolean(usage) && !json_is_null(usage))
-		return err_set_at(err, ERR_WRONG_TYPE, "/stream_options/include_usage", "wanted true or false");
-	ret->include_usage = json_is_true(usage);
-	if (!ret->stream)
-		return 0;
-	if (json_i64(body, "n", 1) > 1)
-		return err_set_at(err, ERR_UNSUPPORTED, "/n", "several choices are not streamed: leave stream or n out");
-	if (json_bool(body, "logprobs", false))
-		return err_set_at(err, ERR_UNSUPPORTED, "/logprobs", "log probabilities are not streamed: leave stream or logprobs out");
-	for (size_t i = 0; i < json_array_size(modalities); i++)
-		if (str_eq_z(json_str_of(json_array_get(modalities, i)), "audio"))
-			return err_set_at(err, ERR_UNSUPPORTED, "/modalities", "sound is not streamed: leave stream or audio out");
-	return 0;
+	const json_t *modalities = json_get(body, "modalities"), *one;
+	size_t i;
+	json_array_foreach(modalities, i, one)
+		if (str_eq_z(json_str_of(one), "audio"))
+			return true;
+	return false;
 }
 
 static int read_chat(struct arena *a, const json_t *body, struct face_request *ret, struct err *err)
 {
 	static const char *const ours[] = { "model", "stream", "stream_options", "metadata", "store", "millrace" };
-	(void)a;
 	int rc = face_read_common(body, ret, err);
-	rc = rc < 0 ? rc : read_stream(body, ret, err);
-	rc = rc < 0 ? rc : face_refuse(body, "functions", "say tools instead of functions", err);
-	rc = rc < 0 ? rc : face_refuse(body, "function_call", "say tool_choice instead of function_call", err);
+	rc = rc < 0 ? rc : face_read_stream_options(body, ret, err);
 	if (rc < 0)
 		return rc;
+	ret->whole = json_i64(body, "n", 1) > 1 || json_is_true(json_get(body, "logprobs")) || has_sound(body);
 	ret->request = json_object();
 	const char *name;
 	json_t *value;
@@ -51,16 +37,22 @@ static int read_chat(struct arena *a, const json_t *body, struct face_request *r
 		if (!is_ours)
 			json_object_set(ret->request, name, value);
 	}
-	return 0;
+	return chat_functions_used(body) ? chat_functions_read(a, ret, err) : 0;
 }
 
-
-/* An answer that was cut ended at a limit, though not one of tokens. */
-static void mark_cut(json_t *answer)
+/* The choices as this client knows them. An answer that was cut ended at a limit, though not one of tokens. */
+static void write_choices(const json_t *answer, const struct face_answer *j)
 {
-	json_t *choice = json_array_get(json_get(answer, "choices"), 0);
-	if (json_is_object(choice))
-		json_set_str(choice, "finish_reason", STR("length"));
+	const json_t *choices = json_get(answer, "choices");
+	json_t *choice;
+	size_t i;
+	json_array_foreach(choices, i, choice)
+	{
+		if (json_is_object(choice) && chat_functions_wanted(j->echo))
+			chat_functions_choice(choice);
+		if (json_is_object(choice) && j->partial && i == 0)
+			json_set_str(choice, "finish_reason", STR("length"));
+	}
 }
 
 static int write_chat(struct buf *b, const struct face_answer *j)
@@ -68,15 +60,16 @@ static int write_chat(struct buf *b, const struct face_answer *j)
 	if (json_array_size(json_get(j->result, "choices")) == 0)
 		return -(int)ERR_BAD_OUTPUT;
 	char id[ID_TEXT_MAX];
-	_cleanup_(json_drop) json_t *answer = j->partial ? json_deep_copy(j->result) : json_copy((json_t *)(uintptr_t)j->result);
+	bool changed = j->partial || chat_functions_wanted(j->echo);
+	_cleanup_(json_drop) json_t *answer = changed ? json_deep_copy(j->result) : json_copy((json_t *)(uintptr_t)j->result);
 	json_object_del(answer, "partial");
 	json_set_str(answer, "id", id_text(j->id, face_chat.id_prefix, id));
 	json_set_str(answer, "object", STR("chat.completion"));
 	json_set_i64(answer, "created", j->created_us / 1000000);
 	if (json_str(answer, "model").n == 0)
 		json_set_str(answer, "model", j->model);
-	if (j->partial)
-		mark_cut(answer);
+	if (changed)
+		write_choices(answer, j);
 	return json_write(b, answer);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The table of faces, and what they share: how a request that was read becomes the body that is stored. */
-#include "api/faces/face.h"
+#include "api/faces/chat.h"
 
 #define STORED_MAX ((size_t)1 << 30)
 
@@ -22,7 +22,14 @@ void face_request_done(struct face_request *r)
 {
 	json_decref(r->request);
 	json_decref(r->echo);
-	r->request = r->echo = NULL;
+	json_decref(r->origin);
+	r->request = r->echo = r->origin = NULL;
+}
+
+const char *face_pointer(const struct face *face, const struct face_request *r, struct arena *a, const char *native)
+{
+	const char *said = r->origin ? chat_functions_pointer(r, a, native) : native;
+	return face->pointer ? face->pointer(a, said) : said;
 }
 
 int face_store(const struct face_request *r, struct arena *a, struct str *ret, struct err *err)

@@ -31,6 +31,8 @@ struct face_request {
 	bool background;             /* answered at once */
 	bool unstored;               /* `store` is false: nobody may read it later */
 	bool base64;                 /* embeddings as base64 */
+	bool whole;                  /* of a stream: what is asked for is had whole only, and is told when it is */
+	json_t *origin;              /* owned: for each native message the number of the client's that it came from; NULL: they are the same */
 };
 
 /* How a job stands or ended, for an answer. Texts and JSON are borrowed. */
@@ -64,6 +66,7 @@ struct face_stream {
 	const json_t *echo;        /* borrowed; NULL: none */
 	struct str user, metadata;
 	bool include_usage, background;
+	bool whole;                /* no delta comes: all is told from the result */
 	bool began;                /* the head was written */
 	int64_t starting_after;    /* events up to this seq are left out; -1: none */
 	void *state;               /* the face's own, in a */
@@ -93,9 +96,13 @@ const struct face *face_of(enum face_form form);
 extern const struct face face_chat, face_response, face_embeddings, face_completion, face_message;
 
 void face_request_done(struct face_request *r); /* safe on a zeroed one */
+/* What in the client's body a place in the native request is: the face's own pointer(), and what it kept in r. In a, static, or native itself. */
+const char *face_pointer(const struct face *face, const struct face_request *r, struct arena *a, const char *native);
 
 /* read.c: what all bodies have: model, stream, user, metadata and millrace, into *ret. 0 or -ERR_ with err set. */
 int face_read_common(const json_t *body, struct face_request *ret, struct err *err);
+/* OpenAI's stream_options, after face_read_common: include_usage into *ret. 0 or -ERR_ with err set. */
+int face_read_stream_options(const json_t *body, struct face_request *ret, struct err *err);
 /* A field that changes what is asked for and that this face cannot carry out: refused where it is there and not null. 0 or -ERR_UNSUPPORTED. */
 int face_refuse(const json_t *body, const char *name, const char *why, struct err *err);
 

@@ -65,6 +65,21 @@ int face_read_common(const json_t *body, struct face_request *ret, struct err *e
 	return check_extension(ret->millrace, err);
 }
 
+int face_read_stream_options(const json_t *body, struct face_request *ret, struct err *err)
+{
+	const json_t *options = json_get(body, "stream_options"), *usage = json_get(options, "include_usage");
+	if (!options || json_is_null(options))
+		return 0;
+	if (!json_is_object(options))
+		return wanted(err, "/stream_options", "an object");
+	if (!ret->stream)
+		return err_set_at(err, ERR_INVALID, "/stream_options", "stream_options belong to a request with stream");
+	if (usage && !json_is_boolean(usage) && !json_is_null(usage))
+		return wanted(err, "/stream_options/include_usage", "true or false");
+	ret->include_usage = json_is_true(usage);
+	return 0;
+}
+
 int face_refuse(const json_t *body, const char *name, const char *why, struct err *err)
 {
 	const json_t *v = json_get(body, name);
@@ -79,15 +94,13 @@ int face_refuse(const json_t *body, const char *name, const char *why, struct er
 }
 
 /* A complaint about the native job, in the client's words. */
-static int say_to_client(const struct face *face, struct arena *a, struct err *err)
+static int say_to_client(const struct face *face, const struct face_request *r, struct arena *a, struct err *err)
 {
 	static const char request[] = "/request", route[] = "/route";
 	struct str at = arena_str(a, str_from(err->param));
 	const char *said = at.p;
 	if (str_has_prefix(at, str_from(request))) {
-		said = at.p + sizeof(request) - 1;
-		if (face->pointer)
-			said = face->pointer(a, said);
+		said = face_pointer(face, r, a, at.p + sizeof(request) - 1);
 	} else if (str_eq(at, str_from(route))) {
 		said = "/model";
 	} else if (at.n) {
@@ -130,7 +143,7 @@ int face_submission(const struct face *face, const struct face_request *r, struc
 	*ret = (struct submission){ .body = { "", 0 } };
 	int rc = submission_read_value(a, rules, native, "", ret, err);
 	if (rc < 0)
-		return say_to_client(face, a, err);
+		return say_to_client(face, r, a, err);
 	ret->form = (int)face->form;
 	ret->followed = r->stream;
 	return face_store(r, a, &ret->body, err);

@@ -148,10 +148,8 @@ static enum flow_next files_done(struct flow *f, int rc)
 	q->err = s->files.err;
 	if (q->err.code == ERR_OK)
 		return request_fail(q, rc, "a file could not be read");
-	if (s->face->pointer) {
-		struct str at = arena_str(&q->http->arena, str_from(s->files.err.param));
-		err_set_at(&q->err, q->err.code, s->face->pointer(&q->http->arena, at.p), "%s", s->files.err.text);
-	}
+	struct str at = arena_str(&q->http->arena, str_from(s->files.err.param));
+	err_set_at(&q->err, q->err.code, face_pointer(s->face, &s->asked, &q->http->arena, at.p), "%s", s->files.err.text);
 	return request_refuse(q);
 }
 
@@ -348,6 +346,7 @@ static enum flow_next stream_start(struct flow *f)
 		.user = job->user,
 		.metadata = job->metadata,
 		.include_usage = s->asked.include_usage,
+		.whole = s->asked.whole,
 		.at_once = s->asked.background,
 		.followed = true,
 		.starting_after = -1,

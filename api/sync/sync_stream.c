@@ -10,6 +10,8 @@
  * far, the stream goes on where it was; if not it ends with `stream_restarted`. Where that cannot be known at once (tool calls, missing pieces)
  * tool calls count as another text, and pieces are made up for by the result.
  *
+ * What a face wants whole (several choices, log probabilities) is told from the result alone, whatever text came before: nothing of it can break.
+ *
  * A job that fails before anything was told is answered with its own status, as if it had not been streamed.
  */
 #include "api/sync/sync_stream.h"
@@ -83,7 +85,7 @@ static void on_stop(struct timer *t)
 static void on_restart(struct event_source *source, const struct event_place *told)
 {
 	struct sync_stream *s = stream_of_source(source);
-	if (s->broken)
+	if (s->broken || s->whole)
 		return;
 	if (!s->catching)
 		s->told = *told;
@@ -147,7 +149,7 @@ static void on_text(struct event_source *source, struct str text)
 	_cleanup_(json_drop) json_t *deltas = event_deltas_take(place_of(s), text);
 	const json_t *delta;
 	size_t i;
-	if (s->broken)
+	if (s->broken || s->whole)
 		return;
 	if (s->catching) {
 		catch_up(s, deltas);
@@ -199,7 +201,7 @@ static enum flow_next follow_done(struct flow *f, int rc)
 static enum flow_next pieces_start(struct flow *f)
 {
 	struct sync_stream *s = stream_of(f);
-	return s->catching ? FLOW_NEXT : event_source_pieces_start(&s->source, f);
+	return s->catching || s->whole ? FLOW_NEXT : event_source_pieces_start(&s->source, f);
 }
 
 static enum flow_next pieces_done(struct flow *f, int rc)
@@ -268,7 +270,7 @@ static enum flow_next finish(struct flow *f)
 		return flow_over(f, q->streaming ? 0 : -(int)ERR_NOT_FOUND);
 	}
 	begin(s);
-	if (s->broken || !tell_rest(s, j))
+	if (s->broken || (!s->whole && !tell_rest(s, j)))
 		return say_broken(f);
 	_cleanup_(json_drop) json_t *result = NULL;
 	const struct face_answer answer = sync_facts(q, s->face, s->echo, &result);
@@ -345,6 +347,7 @@ void sync_stream_start(struct sync_stream *s, struct request *q, struct flow *fl
 		.user = s->user,
 		.metadata = s->metadata,
 		.include_usage = s->include_usage,
+		.whole = s->whole,
 		.background = json_bool(s->echo, "background", false),
 		.starting_after = s->starting_after,
 	};

@@ -14,6 +14,7 @@ struct sync_stream {
 	const json_t *echo;         /* borrowed; NULL: none */
 	struct str user, metadata;  /* as in struct face_stream */
 	bool include_usage, at_once; /* at_once: the stream begins before there is text */
+	bool whole;                 /* as in struct face_stream */
 	bool followed;              /* the job was accepted so */
 	int64_t starting_after;     /* -1: none */
 	/* private */

@@ -20,6 +20,14 @@ def chat(stack, text="hello", headers=None, api=0, path="/v1/chat/completions", 
     return stack.http(api).post(path, body, headers=headers, timeout=timeout)
 
 
+def whole_answer(texts, logprobs=None):
+    """A provider's answer with a choice for each text."""
+    choices = [{"index": i, "message": {"role": "assistant", "content": text, "refusal": None}, "finish_reason": "stop",
+                "logprobs": {"content": logprobs, "refusal": None} if logprobs else None} for i, text in enumerate(texts)]
+    return json.dumps({"id": "x", "object": "chat.completion", "model": "sim-extract", "choices": choices,
+                       "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}})
+
+
 def job_of(stack, answer):
     return stack.get(answer.headers["x-millrace-job-id"])
 
@@ -85,9 +93,7 @@ def test_tools_are_called(stack):
 @pytest.mark.parametrize("model, status", [("sim", 200), ("small", 400)])
 def test_several_choices_where_the_target_has_them(make_stack, model, status):
     stack = make_stack(config={"targets": {"small": {"provider": "anthropic", "model": "small", "base_url": "http://127.0.0.1:9", "api_key": "x"}}})
-    script(stack, model="sim-extract", raw_body=json.dumps({
-        "id": "x", "object": "chat.completion", "model": "sim-extract", "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
-        "choices": [{"index": i, "message": {"role": "assistant", "content": f"answer {i}"}, "finish_reason": "stop"} for i in range(2)]}))
+    script(stack, model="sim-extract", raw_body=whole_answer(["answer 0", "answer 1"]))
     answer = chat(stack, model=model, n=2)
     assert answer.status == status, answer
     if status == 200:
@@ -110,7 +116,26 @@ def test_a_file_by_its_id_is_part_of_the_request(stack):
     assert answer.status == 404 and answer.json["error"]["param"] == "messages[0].content[1].file.file_id", answer
 
 
+def test_the_form_before_tools_goes_on_working(stack):
+    script(stack, model="sim-extract", tool_call=True)
+    functions = [{"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}]
+    asked = chat(stack, "weather in city: Bonn", functions=functions, function_call={"name": "weather"})
+    choice = asked.json["choices"][0]
+    assert choice["finish_reason"] == "function_call" and choice["message"]["function_call"]["name"] == "weather", asked
+    assert json.loads(choice["message"]["function_call"]["arguments"]) and "tool_calls" not in choice["message"]
+    script(stack, model="sim-extract", tool_call=None, answer="It rains.")
+    dialogue = [{"role": "user", "content": "weather in city: Bonn"}, choice["message"], {"role": "function", "name": "weather", "content": "rain"}]
+    answer = chat(stack, messages=dialogue, functions=functions)
+    assert answer.json["choices"][0]["message"]["content"] == "It rains.", answer
+    stored = [json.loads(body)["request"] for body, in stack.sql("select body from payload order by job_id")][-1]
+    assert [m["role"] for m in stored["messages"]] == ["user", "assistant", "tool"] and stored["tools"][0]["function"] == functions[0]
+    assert stored["messages"][2]["tool_call_id"] == stored["messages"][1]["tool_calls"][0]["id"] and "functions" not in stored
+
+
 # --- refusals ---
+
+CALLED = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}
+
 
 @pytest.mark.parametrize("fields, status, code, param", [
     ({"model": None}, 400, "missing_field", "model"),
@@ -120,9 +145,10 @@ def test_a_file_by_its_id_is_part_of_the_request(stack):
     ({"temperature": 3}, 400, "out_of_range", "temperature"),
     ({"stream": "yes"}, 400, "wrong_type", "stream"),
     ({"stream_options": {"include_usage": True}}, 400, "invalid_request", "stream_options"),
-    ({"stream": True, "n": 2}, 400, "unsupported_value", "n"),
-    ({"stream": True, "logprobs": True}, 400, "unsupported_value", "logprobs"),
-    ({"functions": [{"name": "f"}]}, 400, "unsupported_value", "functions"),
+    ({"stream": True, "n": 200}, 400, "out_of_range", "n"),
+    ({"function_call": "auto"}, 400, "invalid_request", "function_call"),
+    ({"functions": [{"name": "f"}, {}]}, 400, "missing_field", "functions[1].name"),
+    ({"messages": [CALLED, *MESSAGES, {"role": "user", "content": 7}]}, 400, "wrong_type", "messages[2].content"),
     ({"millrace": {"priority": 11}}, 400, "out_of_range", "millrace.priority"),
     ({"millrace": {"route": "x"}}, 400, "unknown_field", "millrace.route"),
     ({"millrace": {"nothing": 1}}, 400, "unknown_field", "millrace.nothing"),
@@ -324,6 +350,17 @@ def test_a_completion_is_a_chat_of_one_message(stack):
     assert c["choices"] == [{"text": "upon a time", "index": 0, "logprobs": None, "finish_reason": "stop"}]
     stored = json.loads(stack.sql("select body from payload")[0][0])["request"]
     assert stored == {"messages": [{"role": "user", "content": "once"}], "max_tokens": 7}
-    for fields, param in (({"prompt": ["a", "b"]}, "prompt"), ({"prompt": [1, 2]}, "prompt"), ({"echo": True}, "echo"), ({"suffix": "x"}, "suffix")):
+    for fields, param in (({"prompt": ["a", "b"]}, "prompt"), ({"prompt": [1, 2]}, "prompt"), ({"best_of": 2}, "best_of"), ({"suffix": "x"}, "suffix")):
         answer = stack.http().post("/v1/completions", {"model": "default", "prompt": "once", **fields})
         assert answer.status == 400 and answer.json["error"]["param"] == param, answer
+
+
+def test_a_completion_may_repeat_its_prompt_and_give_log_probabilities(stack):
+    top = [{"token": "up", "logprob": -0.25, "bytes": [117, 112]}, {"token": "on", "logprob": -1.5, "bytes": None}]
+    script(stack, model="sim-extract", raw_body=whole_answer(["up"], [{"token": "up", "logprob": -0.25, "bytes": [117, 112], "top_logprobs": top}]))
+    answer = stack.http().post("/v1/completions", {"model": "default", "prompt": "once", "logprobs": 2}).json
+    assert answer["choices"][0]["logprobs"] == {
+        "tokens": ["up"], "token_logprobs": [-0.25], "top_logprobs": [{"up": -0.25, "on": -1.5}], "text_offset": [0]}
+    script(stack, model="sim-extract", raw_body=None, answer="upon")
+    answer = stack.http().post("/v1/completions", {"model": "default", "prompt": "once ", "echo": True}).json
+    assert answer["choices"][0]["text"] == "once upon"

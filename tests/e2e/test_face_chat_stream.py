@@ -7,6 +7,7 @@ import pytest
 
 from faults import calls, in_flight, script
 from stack import wait_until
+from test_face_chat import whole_answer
 
 WORDS = "".join(f"wört{i} " for i in range(40))
 
@@ -105,6 +106,47 @@ def test_tool_calls_are_streamed_whole(stack):
     assert stream.chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
 
 
+def told(stream, index):
+    """A choice's text, finish reasons and roles."""
+    mine = [c for chunk in stream.chunks for c in chunk["choices"] if c["index"] == index]
+    return ("".join(c["delta"].get("content") or "" for c in mine), [c["finish_reason"] for c in mine if c["finish_reason"]],
+            [c["delta"]["role"] for c in mine if "role" in c["delta"]])
+
+
+def test_several_choices_are_streamed_one_after_the_other(stack):
+    script(stack, model="sim-extract", raw_body=whole_answer(["one", "two", "three"]))
+    key = {"Idempotency-Key": "three"}
+    for _ in range(2):
+        with Chunks(stack, n=3, headers=key, stream_options={"include_usage": True}) as stream:
+            stream.all()
+        assert [told(stream, i) for i in range(3)] == [(text, ["stop"], ["assistant"]) for text in ("one", "two", "three")]
+        assert stream.done and stream.chunks[-1]["usage"]["total_tokens"] == 3 and stream.chunks[-1]["choices"] == []
+    assert len(calls(stack)) == 1
+    script(stack, model="sim-extract", raw_body=None, error_class="context_window")
+    with Chunks(stack, n=3) as stream:
+        assert stream.status == 400
+
+
+def test_log_probabilities_are_streamed_with_their_tokens(stack):
+    tokens = [{"token": t, "logprob": -0.5, "bytes": list(t.encode()), "top_logprobs": []} for t in ("up", "on", " a", " time")]
+    script(stack, model="sim-extract", raw_body=whole_answer(["upon a time"], tokens))
+    with Chunks(stack, logprobs=True, top_logprobs=0) as stream:
+        stream.all()
+    got = [(c["delta"]["content"], c["logprobs"]["content"]) for chunk in stream.chunks for c in chunk["choices"] if c["logprobs"]]
+    assert got == [(t["token"], [t]) for t in tokens] and told(stream, 0) == ("upon a time", ["stop"], ["assistant"]) and stream.done
+
+
+def test_functions_are_streamed_in_their_own_form(stack):
+    script(stack, model="sim-extract", tool_call=True, between_ms=10, chunk_bytes=4)
+    functions = [{"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}]
+    with Chunks(stack, "city: Bonn", functions=functions) as stream:
+        stream.all()
+    call = stack.get(stream.job_id)["result"]["choices"][0]["message"]["tool_calls"][0]["function"]
+    pieces = [c["choices"][0]["delta"]["function_call"] for c in stream.chunks if "function_call" in c["choices"][0]["delta"]]
+    assert "".join(p.get("name", "") for p in pieces) == "weather" and "".join(p["arguments"] for p in pieces) == call["arguments"]
+    assert stream.chunks[-1]["choices"][0]["finish_reason"] == "function_call" and "tool_calls" not in json.dumps(stream.chunks)
+
+
 def test_a_client_that_leaves_frees_the_upstream_call(stack):
     script(stack, model="sim-extract", answer=WORDS * 100, between_ms=50, chunk_bytes=12)
     stream = Chunks(stack)
@@ -198,3 +240,11 @@ def test_completions_are_streamed_as_text(stack):
     assert {c["object"] for c in stream.chunks} == {"text_completion"} and stream.done
     assert "".join(c["choices"][0]["text"] for c in stream.chunks) == WORDS
     assert [c["choices"][0]["finish_reason"] for c in stream.chunks[-2:]] == [None, "stop"]
+
+
+def test_completions_stream_several_choices(stack):
+    script(stack, model="sim-extract", raw_body=whole_answer(["one", "two"]))
+    with Chunks(stack, path="/v1/completions", prompt="once", n=2, echo=True) as stream:
+        stream.all()
+    texts = ["".join(c["text"] for chunk in stream.chunks for c in chunk["choices"] if c["index"] == i) for i in range(2)]
+    assert texts == ["onceone", "oncetwo"] and stream.done

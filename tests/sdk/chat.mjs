@@ -153,6 +153,36 @@ test("images, several choices and stop words reach the provider", async ({ opena
   assert.ok(answer.choices[0].message.content.length > 0);
 });
 
+const token = (text) => ({ token: text, logprob: -0.5, bytes: null, top_logprobs: [] });
+const choice = (text, index) => ({
+  index, message: { role: "assistant", content: text, refusal: null }, finish_reason: "stop", logprobs: { content: text.split(/(?= )/).map(token), refusal: null },
+});
+
+test("several choices with log probabilities are put together by the stream helper as they are without stream", async ({ openai, simulator }) => {
+  const texts = ["one river", "two", ""];
+  await simulator.script({ "*": { raw_body: JSON.stringify({ id: "x", object: "chat.completion", model: "sim-extract", choices: texts.map(choice) }) } });
+  const asked = say("hello", { n: 3, logprobs: true });
+  const whole = await openai.chat.completions.create(asked);
+  const final = await openai.chat.completions.stream(asked).finalChatCompletion();
+  assert.deepEqual(final.choices.map((c) => c.message.content), texts);
+  assert.deepEqual(final.choices.slice(0, 2).map((c) => c.logprobs.content), whole.choices.slice(0, 2).map((c) => c.logprobs.content));
+  assert.deepEqual(final.choices.map((c) => c.finish_reason), ["stop", "stop", "stop"]);
+});
+
+test("code that was written for functions goes on working, streamed and not", async ({ openai, simulator }) => {
+  await simulator.script({ "*": { tool_call: true, chunk_bytes: 3 } });
+  const asked = say("What is the weather? City: Paris", { functions: [WEATHER.function], function_call: "auto" });
+  const [{ message, finish_reason }] = (await openai.chat.completions.create(asked)).choices;
+  assert.equal(finish_reason, "function_call");
+  assert.equal(message.function_call.name, "get_weather");
+  const final = await openai.chat.completions.stream(asked).finalChatCompletion();
+  assert.deepEqual(final.choices[0].message.function_call, message.function_call);
+  await simulator.script({ "*": { tool_call: null, answer: "It rains." } });
+  const messages = [...asked.messages, message, { role: "function", name: "get_weather", content: "rain" }];
+  const answer = await openai.chat.completions.create({ ...asked, messages });
+  assert.equal(answer.choices[0].message.content, "It rains.");
+});
+
 test("metadata and user are the job's", async ({ openai, stack }) => {
   await openai.chat.completions.create(say("hello", { metadata: { customer: "acme" }, user: "alice" }));
   const [[metadata, user]] = await stack.sql("select metadata::text, user_ref from job");
@@ -184,6 +214,8 @@ test("legacy completions, streamed and not", async ({ openai, simulator }) => {
   assert.equal(whole.choices[0].text, TEXT);
   const chunks = await collect(await openai.completions.create({ model: "default", prompt: "Say something", max_tokens: 50, stream: true }));
   assert.equal(chunks.map((c) => c.choices[0]?.text ?? "").join(""), TEXT);
+  const error = await refused(openai.completions.create({ model: "default", prompt: ["one", "two"] }), BadRequestError);
+  assert.equal(error.param, "prompt");
 });
 
 test("models are the routes and targets", async ({ openai }) => {

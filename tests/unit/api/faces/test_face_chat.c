@@ -121,9 +121,8 @@ static void test_face_chat_refuses_by_the_clients_names(void **state)
 	refused(&face_chat, "{" HI ",\"stream\":\"yes\"}", ERR_WRONG_TYPE, "/stream");
 	refused(&face_chat, "{" HI ",\"stream_options\":{}}", ERR_INVALID, "/stream_options");
 	refused(&face_chat, "{" HI ",\"stream\":true,\"stream_options\":{\"include_usage\":1}}", ERR_WRONG_TYPE, "/stream_options/include_usage");
-	refused(&face_chat, "{" HI ",\"stream\":true,\"n\":2}", ERR_UNSUPPORTED, "/n");
-	refused(&face_chat, "{" HI ",\"stream\":true,\"modalities\":[\"text\",\"audio\"]}", ERR_UNSUPPORTED, "/modalities");
-	refused(&face_chat, "{" HI ",\"function_call\":\"auto\"}", ERR_UNSUPPORTED, "/function_call");
+	refused(&face_chat, "{" HI ",\"stream\":true,\"stream_options\":[]}", ERR_WRONG_TYPE, "/stream_options");
+	refused(&face_chat, "{" HI ",\"function_call\":\"auto\"}", ERR_INVALID, "/function_call");
 	refused(&face_chat, "{" HI ",\"metadata\":[]}", ERR_WRONG_TYPE, "/metadata");
 	refused(&face_chat, "{" HI ",\"millrace\":{\"echo\":1}}", ERR_UNKNOWN_FIELD, "/millrace/echo");
 }
@@ -143,15 +142,16 @@ static void test_face_chat_writes_the_result_under_the_jobs_name(void **state)
 	assert_true(str_find(cut, STR("\"finish_reason\":\"length\"")) > 0 && str_find(cut, STR("partial")) < 0);
 }
 
-/* Everything that a stream of `deltas` (a JSON array) writes. */
-static struct str streamed(const struct face *face, const char *deltas, const char *result, bool include_usage)
+/* Everything that a stream of `deltas` (a JSON array; NULL: it is told whole) writes. */
+static struct str streamed_to(const struct face *face, const char *deltas, const char *result, const char *echo_text, bool include_usage)
 {
 	struct buf out;
-	json_t *all = parsed(deltas), *v = parsed(result), *delta;
+	json_t *all = deltas ? parsed(deltas) : NULL, *v = parsed(result), *echo = echo_text ? parsed(echo_text) : NULL, *delta;
 	size_t i;
 	buf_init(&out, 1 << 20);
-	struct face_stream s = { .out = &out, .a = &arena, .model = STR("m"), .created_us = 5000000, .include_usage = include_usage, .starting_after = -1 };
-	const struct face_answer j = { .result = v };
+	struct face_stream s = { .out = &out, .a = &arena, .model = STR("m"), .created_us = 5000000, .include_usage = include_usage, .starting_after = -1,
+		                 .echo = echo, .whole = !deltas };
+	const struct face_answer j = { .result = v, .echo = echo };
 	face->stream_begin(&s);
 	json_array_foreach(all, i, delta)
 		face->stream_delta(&s, delta);
@@ -160,7 +160,19 @@ static struct str streamed(const struct face *face, const char *deltas, const ch
 	buf_done(&out);
 	json_decref(all);
 	json_decref(v);
+	json_decref(echo);
 	return ret;
+}
+
+static struct str streamed(const struct face *face, const char *deltas, const char *result, bool include_usage)
+{
+	return streamed_to(face, deltas, result, NULL, include_usage);
+}
+
+static void is_told(struct str got, const char *want)
+{
+	if (!str_eq_z(got, want))
+		fail_msg("%.*s\nis not\n%s", (int)got.n, got.p, want);
 }
 
 #define HEAD(object, id) "data: {\"id\":\"" id NO_ID "\",\"object\":\"" object "\",\"created\":5,\"model\":\"m\","
@@ -184,6 +196,69 @@ static void test_face_chat_streams_role_deltas_finish_and_usage(void **state)
 	assert_true(str_find(got, STR("usage")) < 0 && str_has_suffix(got, STR("data: [DONE]\n\n")));
 }
 
+/* A chunk of choice i with log probabilities l. */
+#define PIECE(i, d, l, f) CHUNK "\"choices\":[{\"index\":" i ",\"delta\":" d ",\"logprobs\":" l ",\"finish_reason\":" f "}]}\n\n"
+#define ROLE(i)           PIECE(i, "{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null}", "null", "null")
+#define CONTENT_LP(t)     "{\"content\":[" t "],\"refusal\":null}"
+
+static void test_face_chat_knows_which_streams_are_told_whole(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *body;
+		bool whole;
+	} rows[] = {
+		{ "{" HI ",\"stream\":true}", false },
+		{ "{" HI ",\"stream\":true,\"n\":1,\"logprobs\":false,\"modalities\":[\"text\"]}", false },
+		{ "{" HI ",\"stream\":true,\"n\":null,\"logprobs\":null,\"modalities\":null}", false },
+		{ "{" HI ",\"stream\":true,\"n\":2}", true },
+		{ "{" HI ",\"stream\":true,\"logprobs\":true,\"top_logprobs\":2}", true },
+		{ "{" HI ",\"stream\":true,\"modalities\":[\"text\",\"audio\"]}", true },
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct face_request r = { 0 };
+		struct err err = { 0 };
+		json_t *body = parsed(rows[i].body);
+		assert_int_equal(face_chat.read(&arena, body, &r, &err), 0);
+		assert_int_equal(r.whole, rows[i].whole);
+		face_request_done(&r);
+		json_decref(body);
+	}
+}
+
+static void test_face_chat_streams_several_choices_one_after_the_other(void **state)
+{
+	(void)state;
+	is_told(streamed(&face_chat, NULL,
+	                 "{\"choices\":[{\"index\":0,\"message\":{\"content\":\"a\",\"refusal\":null},\"finish_reason\":\"length\"},"
+	                 "{\"index\":1,\"message\":{\"content\":null,\"reasoning_content\":\"r\",\"refusal\":\"no\",\"audio\":{\"id\":\"s\"},"
+	                 "\"tool_calls\":[{\"id\":\"c\"},7,{\"id\":\"d\"}]}}]}", false),
+	        ROLE("0") PIECE("0", "{\"content\":\"a\"}", "null", "null") PIECE("0", "{}", "null", "\"length\"")
+	        ROLE("1") PIECE("1", "{\"reasoning_content\":\"r\"}", "null", "null") PIECE("1", "{\"refusal\":\"no\"}", "null", "null")
+	        PIECE("1", "{\"tool_calls\":[{\"id\":\"c\",\"index\":0}]}", "null", "null")
+	        PIECE("1", "{\"tool_calls\":[{\"id\":\"d\",\"index\":2}]}", "null", "null") PIECE("1", "{\"audio\":{\"id\":\"s\"}}", "null", "null")
+	        PIECE("1", "{}", "null", "\"stop\"") "data: [DONE]\n\n");
+	is_told(streamed(&face_chat, NULL, "{\"choices\":[]}", false), ROLE("0") PIECE("0", "{}", "null", "\"stop\"") "data: [DONE]\n\n");
+}
+
+#define ONE(text, logprobs) "{\"choices\":[{\"message\":{\"content\":\"" text "\"},\"logprobs\":" logprobs ",\"finish_reason\":\"stop\"}]}"
+
+static void test_face_chat_streams_log_probabilities_with_their_tokens(void **state)
+{
+	(void)state;
+	is_told(streamed(&face_chat, NULL, ONE("ab", "{\"content\":[{\"token\":\"a\",\"logprob\":-1},{\"token\":\"b\"}],\"refusal\":null}"), false),
+	        ROLE("0") PIECE("0", "{\"content\":\"a\"}", CONTENT_LP("{\"token\":\"a\",\"logprob\":-1}"), "null")
+	        PIECE("0", "{\"content\":\"b\"}", CONTENT_LP("{\"token\":\"b\"}"), "null") PIECE("0", "{}", "null", "\"stop\"") "data: [DONE]\n\n");
+	/* Tokens that end amid a character, or that are not all of the text. */
+	is_told(streamed(&face_chat, NULL, ONE("ab", "{\"content\":[{\"token\":\"a\"},{\"token\":\"x\"}]}"), false),
+	        ROLE("0") PIECE("0", "{\"content\":\"ab\"}", CONTENT_LP("{\"token\":\"a\"},{\"token\":\"x\"}"), "null") PIECE("0", "{}", "null", "\"stop\"")
+	        "data: [DONE]\n\n");
+	is_told(streamed(&face_chat, NULL, ONE("ab", "{\"content\":[{\"token\":\"a\"}]}"), false),
+	        ROLE("0") PIECE("0", "{\"content\":\"ab\"}", CONTENT_LP("{\"token\":\"a\"}"), "null") PIECE("0", "{}", "null", "\"stop\"") "data: [DONE]\n\n");
+	is_told(streamed(&face_chat, NULL, ONE("ab", "7"), false),
+	        ROLE("0") PIECE("0", "{\"content\":\"ab\"}", "null", "null") PIECE("0", "{}", "null", "\"stop\"") "data: [DONE]\n\n");
+}
+
 static void test_face_chat_tells_a_broken_stream_without_done(void **state)
 {
 	(void)state;
@@ -204,14 +279,26 @@ static void test_face_completion_is_a_message_of_a_user(void **state)
 	becomes(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\"}", "{\"messages\":[{\"role\":\"user\",\"content\":\"p\"}],\"max_tokens\":16}");
 	becomes(&face_completion, "{\"model\":\"m\",\"prompt\":[\"p\"],\"max_tokens\":3,\"stop\":[\"x\"],\"echo\":false,\"best_of\":1,\"other\":1}",
 	        "{\"messages\":[{\"role\":\"user\",\"content\":\"p\"}],\"max_tokens\":3,\"stop\":[\"x\"]}");
+	becomes(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"n\":2,\"best_of\":2,\"logprobs\":3,\"echo\":null}",
+	        "{\"messages\":[{\"role\":\"user\",\"content\":\"p\"}],\"max_tokens\":16,\"n\":2,\"logprobs\":true,\"top_logprobs\":3}");
+	becomes(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"logprobs\":0}",
+	        "{\"messages\":[{\"role\":\"user\",\"content\":\"p\"}],\"max_tokens\":16,\"logprobs\":true}");
 	refused(&face_completion, "{\"model\":\"m\"}", ERR_MISSING_FIELD, "/prompt");
 	refused(&face_completion, "{\"model\":\"m\",\"prompt\":[]}", ERR_UNSUPPORTED, "/prompt");
 	refused(&face_completion, "{\"model\":\"m\",\"prompt\":[1,2]}", ERR_UNSUPPORTED, "/prompt");
 	refused(&face_completion, "{\"model\":\"m\",\"prompt\":{}}", ERR_WRONG_TYPE, "/prompt");
-	refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"logprobs\":3}", ERR_UNSUPPORTED, "/logprobs");
+	refused(&face_completion, "{\"model\":\"m\",\"prompt\":[\"p\",\"q\"]}", ERR_UNSUPPORTED, "/prompt");
+	refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"logprobs\":6}", ERR_OUT_OF_RANGE, "/logprobs");
+	refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"logprobs\":true}", ERR_WRONG_TYPE, "/logprobs");
+	refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"logprobs\":1,\"echo\":true}", ERR_UNSUPPORTED, "/echo");
+	refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"echo\":1}", ERR_WRONG_TYPE, "/echo");
+	refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"n\":3,\"best_of\":2}", ERR_OUT_OF_RANGE, "/best_of");
+	refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"best_of\":\"2\"}", ERR_WRONG_TYPE, "/best_of");
+	refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"stream_options\":{}}", ERR_INVALID, "/stream_options");
 	refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"best_of\":3}", ERR_UNSUPPORTED, "/best_of");
 	assert_string_equal(face_completion.pointer(&arena, "/messages/0/content"), "/prompt");
 	assert_string_equal(face_completion.pointer(&arena, "/temperature"), "/temperature");
+	assert_string_equal(face_completion.pointer(&arena, "/top_logprobs"), "/logprobs");
 }
 
 static void test_face_completion_writes_text(void **state)
@@ -226,6 +313,35 @@ static void test_face_completion_writes_text(void **state)
 	    "data: [DONE]\n\n";
 	if (!str_eq_z(got, want))
 		fail_msg("%.*s", (int)got.n, got.p);
+}
+
+#define TEXT(i, t, l, f) "{\"text\":\"" t "\",\"index\":" i ",\"logprobs\":" l ",\"finish_reason\":" f "}"
+#define EVENT(i, t, l, f) HEAD("text_completion", "cmpl-") "\"choices\":[" TEXT(i, t, l, f) "]}\n\n"
+#define OLD_LP "{\"tokens\":[\"ä\",\"b\"],\"token_logprobs\":[-0.5,null],\"top_logprobs\":[{\"ä\":-0.5,\"x\":-2},{}],\"text_offset\":[0,1]}"
+
+static void test_face_completion_has_the_old_forms_of_logprobs_and_echo(void **state)
+{
+	(void)state;
+	const char *result = ONE("äb", "{\"content\":[{\"token\":\"ä\",\"logprob\":-0.5,\"top_logprobs\":[{\"token\":\"ä\",\"logprob\":-0.5},"
+	                               "{\"token\":\"x\",\"logprob\":-2},7]},{\"token\":\"b\"}]}");
+	writes(&face_completion, result, NULL,
+	       "{\"id\":\"cmpl-" NO_ID "\",\"object\":\"text_completion\",\"created\":1700000000,\"model\":\"asked\",\"choices\":["
+	       TEXT("0", "äb", OLD_LP, "\"stop\"") "]}");
+	writes(&face_completion, ONE("b", "null"), "{\"prompt\":\"a \"}",
+	       "{\"id\":\"cmpl-" NO_ID "\",\"object\":\"text_completion\",\"created\":1700000000,\"model\":\"asked\",\"choices\":["
+	       TEXT("0", "a b", "null", "\"stop\"") "]}");
+	is_told(streamed(&face_completion, NULL, result, false), EVENT("0", "äb", OLD_LP, "null") EVENT("0", "", "null", "\"stop\"") "data: [DONE]\n\n");
+	is_told(streamed_to(&face_completion, "[{\"content\":\"b\"}]", ONE("b", "null"), "{\"prompt\":\"a \"}", false),
+	        EVENT("0", "a ", "null", "null") EVENT("0", "b", "null", "null") EVENT("0", "", "null", "\"stop\"") "data: [DONE]\n\n");
+}
+
+static void test_face_completion_streams_several_choices(void **state)
+{
+	(void)state;
+	is_told(streamed_to(&face_completion, NULL, "{\"choices\":[{\"message\":{\"content\":\"a\"}},{\"message\":{\"content\":\"\"},\"finish_reason\":\"length\"}]}",
+	                    "{\"prompt\":\"p\"}", false),
+	        EVENT("0", "p", "null", "null") EVENT("0", "a", "null", "null") EVENT("0", "", "null", "\"stop\"")
+	        EVENT("1", "p", "null", "null") EVENT("1", "", "null", "\"length\"") "data: [DONE]\n\n");
 }
 
 /* --- embeddings --- */
@@ -330,9 +446,14 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_face_chat_refuses_by_the_clients_names, start, end),
 		cmocka_unit_test_setup_teardown(test_face_chat_writes_the_result_under_the_jobs_name, start, end),
 		cmocka_unit_test_setup_teardown(test_face_chat_streams_role_deltas_finish_and_usage, start, end),
+		cmocka_unit_test_setup_teardown(test_face_chat_knows_which_streams_are_told_whole, start, end),
+		cmocka_unit_test_setup_teardown(test_face_chat_streams_several_choices_one_after_the_other, start, end),
+		cmocka_unit_test_setup_teardown(test_face_chat_streams_log_probabilities_with_their_tokens, start, end),
 		cmocka_unit_test_setup_teardown(test_face_chat_tells_a_broken_stream_without_done, start, end),
 		cmocka_unit_test_setup_teardown(test_face_completion_is_a_message_of_a_user, start, end),
 		cmocka_unit_test_setup_teardown(test_face_completion_writes_text, start, end),
+		cmocka_unit_test_setup_teardown(test_face_completion_has_the_old_forms_of_logprobs_and_echo, start, end),
+		cmocka_unit_test_setup_teardown(test_face_completion_streams_several_choices, start, end),
 		cmocka_unit_test_setup_teardown(test_face_embeddings_reads_texts_and_tokens, start, end),
 		cmocka_unit_test_setup_teardown(test_face_embeddings_are_little_endian_float32_in_base64, start, end),
 		cmocka_unit_test_setup_teardown(test_face_of_knows_each_form_once, start, end),
