@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A submission at the door, and what its answer says of the limits there: RateLimit-Policy and RateLimit (IETF draft "RateLimit header fields for HTTP"),
- * OpenAI's x-ratelimit-*, and with a 429 when to come again. Without a limit that applies there is nothing to say and nothing to wait for.
+ * OpenAI's x-ratelimit-* or on Anthropic's paths anthropic-ratelimit-*, and with a 429 when to come again. Without a limit that applies there is nothing to say and nothing to wait for.
  */
 #include "api/request_private.h"
+#include "api/router.h"
+#include "common/clock.h"
 
 #define MINUTE_S 60
 
@@ -12,7 +14,34 @@ static int64_t seconds_of(int64_t ms)
 	return (ms + 999) / 1000;
 }
 
-/* The nearest limit, in OpenAI's words; each of them in the draft's. */
+/* When it may be used in full again, as a duration (OpenAI) or a time (Anthropic). */
+static struct str reset_of(struct request *q, const struct door_share *s, bool anthropic)
+{
+	struct buf b;
+	buf_init(&b, 64);
+	if (anthropic)
+		clock_rfc3339(&b, clock_wall_us() + seconds_of(s->reset_ms) * 1000000);
+	else
+		buf_printf(&b, "%llds", (long long)seconds_of(s->reset_ms));
+	struct str text = arena_str(&q->http->arena, buf_str(&b));
+	buf_done(&b);
+	return text;
+}
+
+static void tell_nearest(struct request *q, const struct door_share *s)
+{
+	static const char *const names[][3] = {
+		{ "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests" },
+		{ "anthropic-ratelimit-requests-limit", "anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset" },
+	};
+	struct arena *a = &q->http->arena;
+	bool anthropic = q->route->errors == ERRORS_ANTHROPIC;
+	http_reply_header(q->http, names[anthropic][0], arena_printf(a, "%lld", (long long)s->limit));
+	http_reply_header(q->http, names[anthropic][1], arena_printf(a, "%lld", (long long)s->left));
+	http_reply_header(q->http, names[anthropic][2], reset_of(q, s, anthropic));
+}
+
+/* The nearest limit, in the words of the path's own clients; each of them in the draft's. */
 static void tell_limits(struct request *q)
 {
 	const struct door_visit *v = &q->visit;
@@ -32,9 +61,7 @@ static void tell_limits(struct request *q)
 	struct arena *a = &q->http->arena;
 	http_reply_header(q->http, "RateLimit-Policy", arena_str(a, buf_str(&policy)));
 	http_reply_header(q->http, "RateLimit", arena_str(a, buf_str(&state)));
-	http_reply_header(q->http, "x-ratelimit-limit-requests", arena_printf(a, "%lld", (long long)near->limit));
-	http_reply_header(q->http, "x-ratelimit-remaining-requests", arena_printf(a, "%lld", (long long)near->left));
-	http_reply_header(q->http, "x-ratelimit-reset-requests", arena_printf(a, "%llds", (long long)seconds_of(near->reset_ms)));
+	tell_nearest(q, near);
 	buf_done(&policy);
 	buf_done(&state);
 }

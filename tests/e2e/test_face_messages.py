@@ -2,7 +2,9 @@
 """Anthropic's Messages over durable jobs of any provider: what its SDK sends, and what it reads."""
 
 import base64
+import datetime
 import json
+import time
 
 import pytest
 
@@ -106,6 +108,17 @@ def test_failures_of_providers_are_anthropics_errors(stack, rule, status, kind):
     answer = message(stack)
     assert (answer.status, answer.json["error"]["type"]) == (status, kind), answer
     assert job_of(stack, answer)["status"] == "failed"
+
+
+def test_limits_at_the_door_are_told_in_anthropics_words(make_stack):
+    stack = make_stack(config={"tiers": {"t": {"submit": 2}}, "rates": {"keys": {"*": "t"}}})
+    good, last, over = [message(stack) for _ in range(3)]
+    assert (good.status, last.status, over.status) == (200, 200, 429) and over.json["error"]["type"] == "rate_limit_error"
+    for answer, left in ((good, "1"), (last, "0"), (over, "0")):
+        assert answer.headers["anthropic-ratelimit-requests-limit"] == "2" and answer.headers["anthropic-ratelimit-requests-remaining"] == left
+        reset = datetime.datetime.fromisoformat(answer.headers["anthropic-ratelimit-requests-reset"].replace("Z", "+00:00")).timestamp()
+        assert -5 < reset - time.time() < 65 and "x-ratelimit-limit-requests" not in answer.headers
+    assert int(over.headers["Retry-After"]) >= 1
 
 
 def test_a_repeat_with_its_key_is_the_same_message(stack):
