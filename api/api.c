@@ -86,12 +86,13 @@ static void on_ready_answer(struct op *op, int rc)
 	struct api *api = container_of(op, struct api, ready_query.op);
 	bool was = api->schema_ok;
 	int wanted = migrations_n > 0 ? migrations[migrations_n - 1].number : 0;
-	int have = rc == 0 ? (int)db_get_int(&api->ready_query, 0, 0) : -1;
 	bool unknown = rc == -(int)ERR_DATABASE || rc == -(int)ERR_OVERLOADED; /* what was true last still is */
+	int have = rc == 0 ? (int)db_get_int(&api->ready_query, 0, 0) : unknown ? -1 : 0;
 	api->schema_ok = have >= wanted || (unknown && was);
-	if (have >= 0 && have < wanted && was != api->schema_ok)
-		log_event(LOG_ERROR, "schema_old", "the database must be migrated", LOG_I64("have", have),
-		          LOG_I64("wanted", wanted), LOG_END);
+	if (have >= 0 && have < wanted && !api->said_old)
+		log_event(LOG_ERROR, "schema_old", "the database must be migrated: millrace migrate", LOG_I64("have", have),
+		          LOG_I64("wanted", wanted), LOG_Z("why", rc ? api->ready_query.err.text : ""), LOG_END);
+	api->said_old = have < wanted && (have >= 0 || api->said_old);
 	db_query_done(&api->ready_query);
 	if (api->stopping)
 		return;
@@ -118,7 +119,7 @@ static void on_db_change(void *arg, bool up)
 	if (api->stopping)
 		return;
 	log_event(up ? LOG_INFO : LOG_WARN, up ? "database_up" : "database_down",
-	          up ? "the database answers" : "no connection to the database", LOG_END);
+	          up ? "the database answers" : "no connection to the database", LOG_Z("why", up ? "" : db_why_down(api->db)), LOG_END);
 }
 
 /* --- the end --- */

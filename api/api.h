@@ -47,6 +47,7 @@ struct api {
 	struct timer ready_timer;
 	struct timer grace_timer, held_timer; /* a drain is over; what is still held is sent away shortly before */
 	bool schema_ok; /* as last seen */
+	bool said_old;  /* that the schema is not ours yet */
 	bool draining, stopping;
 	int closing;            /* of server and db */
 	const char *ready_file; /* NULL: none; written once */

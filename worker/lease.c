@@ -28,6 +28,7 @@
 struct leases {
 	struct worker *worker;
 	struct db_query beat, cancels;
+	bool said_failed; /* of the failures in a row: one word is enough */
 	bool registered, beating, looking, beat_again, look_again;
 	uint64_t sent_ms;        /* of the heartbeat in flight */
 	uint64_t good_until_ms;  /* the last answered one keeps the leases until then */
@@ -66,10 +67,20 @@ static void beat_was_good(struct leases *l)
 {
 	uint64_t now = loop_now_ms(l->worker->loop);
 	bool gap = now >= l->good_until_ms;
+	l->said_failed = false;
 	l->good_until_ms = l->sent_ms + (uint64_t)conf_now()->queue_lease_ms;
 	if (gap || l->good_since_ms == 0)
 		l->good_since_ms = now;
 	claimer_wake(l->worker->claimer);
+}
+
+/* Before the first good beat a refused statement mostly means that nobody has migrated. */
+static void say_failed(struct leases *l, int rc)
+{
+	const char *hint = rc == -ERR_DB_QUERY && l->good_until_ms == 0 ? "is the database migrated? millrace migrate" : "";
+	if (rc != -ERR_DRAINING && !l->said_failed)
+		log_event(LOG_WARN, "heartbeat_failed", l->beat.err.text, LOG_Z("hint", hint), LOG_END);
+	l->said_failed = true;
 }
 
 static void on_beat(struct op *op, int rc)
@@ -79,8 +90,7 @@ static void on_beat(struct op *op, int rc)
 	uint64_t pause = (uint64_t)conf_now()->queue_heartbeat_ms;
 	l->beating = false;
 	if (rc < 0) {
-		if (rc != -ERR_DRAINING)
-			log_event(LOG_WARN, "heartbeat_failed", l->beat.err.text, LOG_END);
+		say_failed(l, rc);
 		pause = AGAIN_MS;
 	} else if (!l->registered) {
 		l->registered = true;

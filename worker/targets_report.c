@@ -16,6 +16,7 @@
 #include "common/log.h"
 #include "common/metrics.h"
 #include "sql_worker.h"
+#include "worker/lease.h"
 #include "worker/notify.h"
 #include "worker/targets_priv.h"
 
@@ -433,7 +434,7 @@ static void read_again_later(struct targets *t)
 static void failed(struct targets *t, int rc)
 {
 	bool refused = rc == -ERR_DB_QUERY || rc == -ERR_TOO_LARGE;
-	if (refused)
+	if (refused && leases_are_good(t->worker->leases)) /* else heartbeat_failed says it */
 		log_event(LOG_ERROR, "targets_refused", t->query.err.text, LOG_Z("statement", t->query.stmt->name), LOG_END);
 	t->not_before_ms = now_of(t) + AGAIN_MS + worker_jitter(AGAIN_MS);
 	if (t->doing == DOING_READ)

@@ -11,6 +11,7 @@
 
 #include "common/log.h"
 #include "sql_worker.h"
+#include "worker/lease.h"
 
 #define EVERY_MS 60000
 #define AGAIN_MS 1000
@@ -38,7 +39,7 @@ static void on_read(struct op *op, int rc)
 {
 	struct tenants *t = container_of(container_of(op, struct db_query, op), struct tenants, query);
 	t->reading = false;
-	if (rc < 0 && rc != -ERR_DRAINING)
+	if (rc < 0 && rc != -ERR_DRAINING && leases_are_good(t->worker->leases)) /* else heartbeat_failed says it */
 		log_event(LOG_WARN, "tenants_failed", t->query.err.text, LOG_END);
 	for (int row = 0; rc == 0 && row < db_rows(&t->query); row++) {
 		int64_t id = db_get_int(&t->query, row, 0);

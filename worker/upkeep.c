@@ -400,7 +400,7 @@ static void on_chore_done(struct op *op, int rc)
 	int64_t again = -1, period = kinds[c->id].period_ms();
 	if (rc == 0)
 		again = kinds[c->id].took(u, &c->query);
-	else if (rc != -ERR_DRAINING)
+	else if (rc != -ERR_DRAINING && leases_are_good(u->worker->leases)) /* else heartbeat_failed says it, once */
 		log_event(LOG_WARN, "upkeep_failed", c->query.err.text, LOG_END);
 	db_query_done(&c->query);
 	c->busy = false;

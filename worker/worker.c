@@ -235,7 +235,8 @@ static void on_db_change(void *arg, bool up)
 {
 	struct worker *w = arg;
 	log_event(up ? LOG_INFO : LOG_WARN, up ? "database_up" : "database_down",
-	          up ? "connected to the database" : "no connection to the database: running calls go on, nothing new is claimed", LOG_END);
+	          up ? "connected to the database" : "no connection to the database: running calls go on, nothing new is claimed",
+	          LOG_Z("why", up ? "" : db_why_down(w->db)), LOG_END);
 	if (up && w->state == WORKER_LIVE && w->claimer)
 		claimer_wake(w->claimer);
 }

@@ -163,11 +163,11 @@ void db_deliver(struct db *db)
 		db->live--;
 		op_done(work_op(w), w->rc); /* may free w, start others, free the db */
 	}
-	bool up = db->up > 0;
-	if (up != db->told_up && !db->closing) {
-		db->told_up = up;
+	int now = db->up > 0 ? DB_TOLD_UP : db->failed || db->told != DB_TOLD_NOTHING ? DB_TOLD_DOWN : DB_TOLD_NOTHING;
+	if (now != (int)db->told && !db->closing) {
+		db->told = (unsigned)now;
 		if (db->on_change)
-			db->on_change(db->on_change_arg, up);
+			db->on_change(db->on_change_arg, now == DB_TOLD_UP);
 	}
 	if (db->closing)
 		loop_soon(db->loop, &db->gate.passed);
@@ -193,10 +193,25 @@ static void work_give_up(struct db_work *w, const char *why)
 	work_finish(w, -ERR_DATABASE);
 }
 
-void db_connect_failed(struct db *db)
+void db_note_why(struct db *db, const char *why)
 {
+	struct str text = str_trim(str_from(why));
+	size_t n = 0;
+	for (size_t i = 0; i < text.n && n < sizeof(db->why) - 1; i++) {
+		bool blank = text.p[i] == '\n' || text.p[i] == '\t' || text.p[i] == ' ';
+		if (!blank || (n > 0 && db->why[n - 1] != ' '))
+			db->why[n++] = blank ? ' ' : text.p[i];
+	}
+	db->why[n] = 0;
+}
+
+void db_connect_failed(struct db *db, const char *why)
+{
+	db_note_why(db, why);
 	if (db->up)
 		return;
+	db->failed = true;
+	loop_soon(db->loop, &db->later);
 	LIST_EACH_SAFE(&db->waiting, k, tmp)
 	{
 		struct db_work *w = container_of(k, struct db_work, link);
@@ -396,6 +411,11 @@ bool db_is_up(const struct db *db)
 size_t db_waiting(const struct db *db)
 {
 	return db->waiting.n + db->napping.n;
+}
+
+const char *db_why_down(const struct db *db)
+{
+	return db->why;
 }
 
 void db_on_change(struct db *db, void (*fn)(void *arg, bool up), void *arg)

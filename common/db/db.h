@@ -54,8 +54,10 @@ struct db *db_new(struct loop *l, const struct db_cfg *cfg);
 void db_free(struct db *db, void (*on_closed)(void *arg), void *arg);
 bool db_is_up(const struct db *db);  /* at least one connection is ready */
 size_t db_waiting(const struct db *db); /* queries not yet sent */
-/* Called when the first connection comes up after none was, and when the last goes down. */
+/* Called when the first connection comes up after none was, when the last goes down, and when the first try at the start fails. */
 void db_on_change(struct db *db, void (*fn)(void *arg, bool up), void *arg);
+/* Why the last connection was lost or not made, one line; "" when none ever was. Borrowed until the loop turns. */
+const char *db_why_down(const struct db *db);
 
 /* --- parameters --- */
 #define DB_ARGS_MAX 64

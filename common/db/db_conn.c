@@ -342,6 +342,7 @@ static void conn_pause(struct db_conn *c)
 void db_conn_lose(struct db_conn *c, const char *why)
 {
 	assert(c->state == DB_CONN_UP);
+	db_note_why(c->db, why);
 	log_event(LOG_DEBUG, "db_connection_lost", why, LOG_I64("in_flight", c->in_flight), LOG_END);
 	db_watch_close(take(&c->watch));
 	struct pg_conn *pg = take(&c->pg);
@@ -365,13 +366,12 @@ void db_conn_lose(struct db_conn *c, const char *why)
 static void on_dialed(struct db_dial *d, struct pg_conn *pg, const char *text)
 {
 	struct db_conn *c = container_of(d, struct db_conn, dial);
-	(void)text;
 	if (pg && PQsetnonblocking(pg, 1) == 0 && PQenterPipelineMode(pg))
 		c->watch = db_watch_open(&c->db->gate, PQsocket(pg), on_event, c);
 	if (!c->watch) {
 		PQfinish(pg);
 		conn_pause(c);
-		db_connect_failed(c->db);
+		db_connect_failed(c->db, text ? text : "the connection cannot be used");
 		return;
 	}
 	c->pg = pg;

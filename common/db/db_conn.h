@@ -127,7 +127,10 @@ struct db {
 	struct soon later;  /* completions and changes that did not come from an event */
 	struct db_gate gate;
 	int up; /* connections that are up */
-	bool told_up, closing;
+	enum { DB_TOLD_NOTHING, DB_TOLD_DOWN, DB_TOLD_UP } told;
+	bool failed; /* a connection was tried in vain */
+	bool closing;
+	char why[240]; /* of the last connection that was lost or not made */
 	void (*on_change)(void *arg, bool up);
 	void *on_change_arg;
 	void (*on_closed)(void *arg);
@@ -146,6 +149,7 @@ void db_work_fail(struct db_work *w, size_t i, enum err_code code, const char *s
 void db_fill(struct db *db);    /* sends what waits */
 void db_deliver(struct db *db); /* completes what is finished; the last line of an event */
 void db_connected(struct db *db, int change);
-void db_connect_failed(struct db *db);
+void db_connect_failed(struct db *db, const char *why);
+void db_note_why(struct db *db, const char *why); /* why: libpq's text; its lines are joined */
 
 #endif

@@ -227,8 +227,9 @@ static void dial_poll(void *arg, int status, int events)
 {
 	struct db_dial *d = arg;
 	(void)events;
+	(void)status; /* libuv says EBADF of any socket error; libpq reads which it is, and goes on with the host's next address */
 	/* libpq may go on with another socket, and even give it the same number: watch it anew each time. */
-	PostgresPollingStatusType next = status < 0 ? PGRES_POLLING_FAILED : PQconnectPoll(d->pg);
+	PostgresPollingStatusType next = PQconnectPoll(d->pg);
 	db_watch_close(take(&d->watch));
 	if (next == PGRES_POLLING_OK) {
 		dial_success(d);

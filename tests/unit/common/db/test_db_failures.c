@@ -103,6 +103,20 @@ static void note_change(void *arg, bool up)
 	*changes = *changes * 10 + (up ? 1 : 2);
 }
 
+static void test_db_a_server_that_is_not_there_is_told_with_the_reason(void **state)
+{
+	struct dbtest *t = *state;
+	struct db_cfg cfg = dbtest_cfg("host=127.0.0.1 port=1");
+	int changes = 0;
+	struct db *away = db_new(&t->loop, &cfg);
+	db_on_change(away, note_change, &changes);
+	dbtest_turns(t, 300);
+	assert_int_equal(changes, 2); /* once */
+	assert_non_null(strstr(db_why_down(away), "Connection refused"));
+	assert_null(strchr(db_why_down(away), '\n'));
+	db_free(away, NULL, NULL);
+}
+
 static void test_db_crash_of_the_server_loses_nothing(void **state)
 {
 	struct dbtest *t = *state;
@@ -350,6 +364,7 @@ int main(void)
 {
 	setenv("MILLRACE_FAULTS", faults, 1);
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_db_a_server_that_is_not_there_is_told_with_the_reason, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_db_crash_of_the_server_loses_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_db_ended_sessions_lose_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_db_lost_answer_sends_the_same_again, setup, teardown),

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What processes say to somebody who starts them too early, or against the wrong database: once, and why."""
+
+import json
+
+import pytest
+
+from pg import sql
+from proc import free_port, wait_until
+from stack import Api, Worker, merged, QUICK
+
+
+def events(process):
+    return [json.loads(line) for line in process.log().splitlines() if line.startswith("{")]
+
+
+def start(kind, workdir, url):
+    process = kind(workdir, config=merged(QUICK, {"database": {"url": url}}))
+    process.ready_file = None  # it will not be ready
+    process.config["server"]["listen"] = f"127.0.0.1:{free_port()}"
+    return process.start()
+
+
+@pytest.mark.parametrize("kind", [Api, Worker])
+def test_a_database_that_is_not_there_is_named_once_with_the_reason(kind, workdir):
+    process = start(kind, workdir, f"postgresql://127.0.0.1:{free_port()}/none")
+    try:
+        wait_until(lambda: any(e["event"] == "database_down" for e in events(process)), 20, "a word about the database")
+        said = [e for e in events(process) if e["level"] in ("warn", "error")]
+        assert "Connection refused" in said[0]["why"], said
+        assert [e["event"] for e in said] == ["database_down"], said
+    finally:
+        process.close()
+
+
+def test_a_worker_before_the_migration_says_what_to_do(workdir, pg):
+    process = start(Worker, workdir, pg.new_database(template="template0"))
+    try:
+        wait_until(lambda: any(e["event"] == "heartbeat_failed" for e in events(process)), 20, "a word about the schema")
+        said = [e for e in events(process) if e["level"] in ("warn", "error")]
+        assert len(said) == 1 and "millrace migrate" in said[0]["hint"], said
+    finally:
+        process.close()
+
+
+def test_an_api_before_the_migration_says_what_to_do(workdir, pg):
+    url = pg.new_database(template="template0")
+    process = start(Api, workdir, url)
+    try:
+        wait_until(lambda: any(e["event"] == "schema_old" for e in events(process)), 20, "a word about the schema")
+        said = [e for e in events(process) if e["event"] == "schema_old"]
+        assert len(said) == 1 and "millrace migrate" in said[0]["msg"] and said[0]["have"] == 0
+        assert sql(url, "select 1") == [(1,)]
+    finally:
+        process.close()
