@@ -2,6 +2,7 @@
 /*
  * A job's running text in the form of a face.
  *
+ *   newest  of a job that runs already: which of its attempts is the one that counts; what those before it said is not told
  *   follow  text as it comes (event_source.c); the face's stream begins with the first of it, or when the connection has to be kept alive
  *   pieces  it ended amid tool calls: those that were not told yet
  *   finish  what the result has beyond what was told, a comment with what is known of the job then, and the face's end
@@ -20,10 +21,11 @@
 #include "api/jobs/job_view.h"
 #include "api/request.h"
 #include "api/sync/sync_private.h"
+#include "sql_api.h"
 
 #define TEXT_MAX ((size_t)1 << 30)
 
-enum { FOLLOW, PIECES, FINISH };
+enum { NEWEST, FOLLOW, PIECES, FINISH };
 
 static const char *const members[EVENT_TOOLS] = { [EVENT_CONTENT] = "content", [EVENT_REFUSAL] = "refusal", [EVENT_REASONING] = "reasoning_content" };
 
@@ -165,6 +167,32 @@ static void before_head(struct request *q)
 }
 
 static const struct event_teller teller = { .state = on_state, .text = on_text, .restart = on_restart, .before_head = before_head };
+
+/* --- newest --- */
+
+/* A client that had text of an earlier attempt must hear whether the next one goes on from it: it is told all of them, as far as they are the same. */
+static enum flow_next newest_start(struct flow *f)
+{
+	struct sync_stream *s = stream_of(f);
+	struct request *q = s->source.request;
+	if (!s->joins)
+		return FLOW_NEXT;
+	request_query_init(q, &sql_api_chunk_newest);
+	db_arg_i32(&q->query.args, id_bucket(q->id));
+	db_arg_id(&q->query.args, q->id);
+	db_arg_i64(&q->query.args, q->who.tenant_id);
+	db_arg_i64(&q->query.args, s->token);
+	return api_query_start(q->api, &q->query, f) < 0 ? FLOW_NEXT : FLOW_WAIT;
+}
+
+static enum flow_next newest_done(struct flow *f, int rc)
+{
+	struct sync_stream *s = stream_of(f);
+	const struct db_query *found = &s->source.request->query;
+	if (rc == 0 && db_rows(found) > 0)
+		event_place_restart(place_of(s), s->token, (int)db_get_int(found, 0, 0), -1);
+	return FLOW_NEXT; /* without an answer it begins with the first attempt */
+}
 
 /* --- follow --- */
 
@@ -309,6 +337,7 @@ static enum flow_next finish_done(struct flow *f, int rc)
 }
 
 static const struct flow_step steps[] = {
+	[NEWEST] = { "newest", newest_start, newest_done },
 	[FOLLOW] = { "follow", follow_start, follow_done },
 	[PIECES] = { "pieces", pieces_start, pieces_done },
 	[FINISH] = { "finish", finish_start, finish_done },
@@ -356,6 +385,8 @@ void sync_stream_start(struct sync_stream *s, struct request *q, struct flow *fl
 		s->out.model = arena_str(&q->http->arena, j->route); /* the view is read again */
 		event_place_init(&s->source.follower.place, j->status == STATUS_RUNNING ? j->version - 1 : j->version);
 		s->source.loaded = job_status_is_over(j->status);
+		s->token = j->version;
+		s->joins = j->status == STATUS_RUNNING && s->starting_after < 0;
 	}
 	s->source.follower.marked = s->followed;
 	op_start(&s->op, flow, "a stream", NULL);

@@ -22,6 +22,8 @@ struct sync_stream {
 	struct event_source source;
 	struct face_stream out;
 	struct timer stop;
+	bool joins;                 /* the job runs already, under `token`, and the client has had nothing of it */
+	int64_t token;
 	bool catching, broken;      /* a later attempt's text is not yet as long as what was told; it is not the same */
 	struct event_place told;    /* while catching */
 	struct buf again[EVENT_TOOLS]; /* the later attempt's texts */

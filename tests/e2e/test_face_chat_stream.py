@@ -209,6 +209,26 @@ def test_another_attempt_with_another_text_ends_the_stream(stack, headers, statu
     stack.wait_for(stream.job_id, status)
 
 
+def test_a_repeated_stream_begins_with_the_attempt_that_runs(stack):
+    key = {"Idempotency-Key": "k"}
+    script(stack, model="sim-extract", answer=WORDS, between_ms=30, chunk_bytes=12, cut_after_bytes=4000, fail_first=1)
+    with Chunks(stack, headers=key) as stream:
+        for _ in stream:
+            if stream.text:
+                break
+        script(stack, model="sim-extract", answer="ANOTHER " * 60, between_ms=50, chunk_bytes=12)
+        stream.all()
+    assert stream.error["code"] == "stream_restarted"
+    with Chunks(stack, headers=key) as again:
+        for _ in again:
+            if again.text:
+                break
+        assert stack.get(stream.job_id)["status"] == "running"
+        again.all()
+    assert again.job_id == stream.job_id and again.text == "ANOTHER " * 60 and again.done and not again.error
+    assert len(calls(stack)) == 2
+
+
 def test_a_job_that_fails_after_text_says_so_in_the_stream(stack):
     script(stack, model="sim-extract", answer=WORDS, between_ms=20, chunk_bytes=12, stream_error={"class": "content_filter", "after_bytes": 4000})
     with Chunks(stack) as stream:

@@ -144,6 +144,7 @@ static void test_plans_of_reading_read_by_key(void **state)
 	assert_no_seq_scan(&sql_api_events, NULL);
 	assert_no_seq_scan(&sql_api_follow, NULL);
 	assert_no_seq_scan(&sql_api_chunks_after, NULL);
+	assert_no_seq_scan(&sql_api_chunk_newest, NULL);
 	assert_no_seq_scan(&sql_api_attempts, NULL);
 	assert_no_seq_scan(&sql_api_cancel, NULL);
 	assert_no_seq_scan(&sql_api_retry, NULL);
