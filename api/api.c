@@ -27,6 +27,7 @@
 #include "api/jobs/intake.h"
 #include "api/jobs/lane_ids.h"
 #include "api/jobs/hints.h"
+#include "api/jobs/presence.h"
 #include "api/request.h"
 #include "api/jobs/waiters.h"
 #include "common/conf.h"
@@ -169,6 +170,7 @@ static void stop(struct api *api)
 	door_stop(api->door);
 	followers_stop(api->followers);
 	intake_stop(api->intake);
+	presence_stop(api->presence);
 	hints_stop(api->hints);
 	fair_sync_stop(api->fair_sync);
 	file_sweep_stop(api->file_sweep);
@@ -182,9 +184,15 @@ static void stop(struct api *api)
 	db_free(api->blobs, on_blobs_closed, api);
 }
 
-static void on_drained(void *arg)
+static void on_farewell(void *arg)
 {
 	stop(arg);
+}
+
+static void on_drained(void *arg)
+{
+	struct api *api = arg;
+	presence_leave(api->presence, on_farewell, api);
 }
 
 static void on_grace_over(struct timer *t)
@@ -294,6 +302,7 @@ static void open_parts(struct api *api)
 	api->fair_sync = fair_sync_new(api, api->fairness);
 	api->file_sweep = file_sweep_new(api);
 	api->hints = hints_new(api);
+	api->presence = presence_new(api);
 	api->waiters = waiters_new(api);
 	api->followers = followers_new(api);
 	api->intake = intake_new(api);
@@ -306,6 +315,7 @@ static void close_parts(struct api *api)
 	intake_free(api->intake);
 	followers_free(api->followers);
 	waiters_free(api->waiters);
+	presence_free(api->presence);
 	hints_free(api->hints);
 	fair_sync_free(api->fair_sync);
 	file_sweep_free(api->file_sweep);

@@ -21,6 +21,7 @@ struct fair_sync;
 struct file_sweep;
 struct followers;
 struct hints;
+struct presence;
 struct waiters;
 
 struct api {
@@ -41,6 +42,7 @@ struct api {
 	struct file_sweep *file_sweep;
 	struct followers *followers;
 	struct hints *hints;
+	struct presence *presence;
 	struct waiters *waiters;
 	struct netguard guard;       /* which webhook URLs a tenant may name */
 	struct db_query ready_query; /* is the database there, and its schema current? */

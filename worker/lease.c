@@ -12,11 +12,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "common/boot.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/metrics.h"
 #include "sql_worker.h"
-#include "worker/boot.h"
 #include "worker/claim.h"
 #include "worker/execution.h"
 #include "worker/job.h"

@@ -10,11 +10,11 @@
 
 #include <stdlib.h>
 
+#include "common/boot.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/metrics.h"
 #include "sql_worker.h"
-#include "worker/boot.h"
 #include "worker/claim.h"
 #include "worker/lanes.h"
 #include "worker/lease.h"
@@ -31,10 +31,16 @@
 #define CANCEL_SOME  1000
 #define CHUNK_SOME   5000
 #define CACHE_SOME   1000
+#define ERASE_SOME   500
+#define ORPHAN_BUCKETS 16
+#define ORPHANS_AGAIN_MS 50 /* a job that was on its way from one table to another */
 #define FOLD_SOON_MS 20
 #define AT_ONCE      0
 
-enum chore_id { PROMOTE, NEXT_PARKED, SILENT, GONE, RESCUE, EXPIRE, FOLD, CANCELING, CANCEL_BATCH, PARTITIONS, PRUNE, CHUNK_PRUNE, TARGETS, CACHE_PRUNE, DEPTHS, CHORES };
+enum chore_id {
+	PROMOTE, NEXT_PARKED, SILENT, GONE, RESCUE, APIS_SILENT, APIS_GONE, ORPHANS, EXPIRE, FOLD, CANCELING, CANCEL_BATCH, PARTITIONS, PRUNE, CHUNK_PRUNE,
+	ERASE, TARGETS, CACHE_PRUNE, DEPTHS, CHORES
+};
 
 struct chore {
 	struct upkeep *upkeep;
@@ -51,7 +57,8 @@ struct upkeep {
 	uint64_t expire_began_ms;
 	int prune_bucket;           /* the one that PRUNE looks at next */
 	struct id gone[GONE_SOME];  /* workers without a process, for GONE */
-	size_t ngone;
+	struct id apis[GONE_SOME];  /* and api processes, for APIS_GONE */
+	size_t ngone, napis;
 	struct chore chores[CHORES];
 	struct id batch;   /* the one that CANCEL_BATCH works on */
 	int batch_bucket;
@@ -107,6 +114,11 @@ static int64_t rescue_period(void)
 	return conf_now()->queue_rescue_ms;
 }
 
+static int64_t erase_period(void)
+{
+	return MIN(every_ten_seconds(), conf_now()->retention_unstored_ms);
+}
+
 /* --- parked jobs --- */
 
 static bool put_promote(struct upkeep *u, struct db_args *a)
@@ -146,6 +158,22 @@ static int64_t took_next_parked(struct upkeep *u, const struct db_query *q)
 
 /* --- vanished workers --- */
 
+/* After an outage of the database all heartbeats are old: the others get the time to send theirs. Those known to be gone do not. */
+static bool sees_silence(const struct upkeep *u)
+{
+	return leases_good_for_ms(u->worker->leases) >= (uint64_t)conf_now()->queue_lease_ms / 3;
+}
+
+static void put_ids(struct db_args *a, const struct id *all, size_t n)
+{
+	struct db_array ids;
+	db_array_init(&ids, DB_UUID, (size_t)1 << 16);
+	for (size_t i = 0; i < n; i++)
+		db_array_id(&ids, all[i]);
+	db_arg_array(a, &ids);
+	db_array_done(&ids);
+}
+
 static bool put_silent(struct upkeep *u, struct db_args *a)
 {
 	char room[BOOT_TEXT_MAX];
@@ -167,14 +195,9 @@ static int64_t took_silent(struct upkeep *u, const struct db_query *q)
 
 static bool put_gone(struct upkeep *u, struct db_args *a)
 {
-	struct db_array ids;
 	if (u->ngone == 0)
 		return false;
-	db_array_init(&ids, DB_UUID, (size_t)1 << 16);
-	for (size_t i = 0; i < u->ngone; i++)
-		db_array_id(&ids, u->gone[i]);
-	db_arg_array(a, &ids);
-	db_array_done(&ids);
+	put_ids(a, u->gone, u->ngone);
 	u->ngone = 0; /* what fails is seen again */
 	return true;
 }
@@ -190,9 +213,7 @@ static int64_t took_gone(struct upkeep *u, const struct db_query *q)
 
 static bool put_rescue(struct upkeep *u, struct db_args *a)
 {
-	/* After an outage of the database all heartbeats are old: the others get the time to send theirs. Those known to be gone do not. */
-	bool sees = leases_good_for_ms(u->worker->leases) >= (uint64_t)conf_now()->queue_lease_ms / 3;
-	db_arg_i64(a, sees ? conf_now()->queue_lease_ms : NO_LAPSE_MS);
+	db_arg_i64(a, sees_silence(u) ? conf_now()->queue_lease_ms : NO_LAPSE_MS);
 	db_arg_i32(a, RESCUE_SOME);
 	db_arg_i32(a, (int32_t)conf_now()->job_max_interruptions);
 	return true;
@@ -215,6 +236,66 @@ static int64_t took_rescue(struct upkeep *u, const struct db_query *q)
 	chore_at(u, FOLD, FOLD_SOON_MS);
 	webhooks_wake(u->worker->webhooks);
 	return rows == RESCUE_SOME ? AT_ONCE : -1;
+}
+
+/* --- vanished api processes, and what only their clients waited for --- */
+
+static bool put_apis_silent(struct upkeep *u, struct db_args *a)
+{
+	char room[BOOT_TEXT_MAX];
+	struct str boot = boot_text(room);
+	db_arg_text(a, boot);
+	return boot.n > 0 && u->napis == 0;
+}
+
+static int64_t took_apis_silent(struct upkeep *u, const struct db_query *q)
+{
+	for (int row = 0; row < db_rows(q) && u->napis < GONE_SOME; row++)
+		if (!boot_has_process((int)db_get_int(q, row, 1)))
+			u->apis[u->napis++] = db_get_id(q, row, 0);
+	if (u->napis > 0)
+		chore_at(u, APIS_GONE, AT_ONCE);
+	return -1;
+}
+
+static bool put_apis_gone(struct upkeep *u, struct db_args *a)
+{
+	put_ids(a, u->apis, u->napis);
+	u->napis = 0; /* what fails is seen again */
+	db_arg_i64(a, sees_silence(u) ? conf_now()->queue_api_silence_ms : NO_LAPSE_MS);
+	db_arg_i64(a, conf_now()->queue_lease_ms);
+	return true;
+}
+
+static int64_t took_apis_gone(struct upkeep *u, const struct db_query *q)
+{
+	if (db_rows(q) > 0) {
+		log_event(LOG_WARN, "apis_gone", "api processes are gone: what only their clients waited for is canceled", LOG_I64("apis", db_rows(q)), LOG_END);
+		chore_at(u, ORPHANS, AT_ONCE);
+	}
+	return -1;
+}
+
+static bool put_orphans(struct upkeep *u, struct db_args *a)
+{
+	(void)u;
+	db_arg_i32(a, ORPHAN_BUCKETS);
+	return true;
+}
+
+static int64_t took_orphans(struct upkeep *u, const struct db_query *q)
+{
+	if (db_rows(q) == 0)
+		return -1;
+	int64_t found = db_get_int(q, 0, 0), ended = db_get_int(q, 0, 1), running = db_get_int(q, 0, 2);
+	if (ended > 0) {
+		metric_add(METRIC_OUTCOMES, "canceled", ended);
+		notify_done(u->worker->notifier);
+		webhooks_wake(u->worker->webhooks);
+	}
+	if (running > 0)
+		leases_look_for_cancels(u->worker->leases);
+	return found == ended + running ? AT_ONCE : ORPHANS_AGAIN_MS;
 }
 
 /* --- deadlines of waiting jobs --- */
@@ -352,6 +433,20 @@ static int64_t took_chunk_prune(struct upkeep *u, const struct db_query *q)
 	return db_get_int(q, 0, 0) >= CHUNK_SOME ? AT_ONCE : -1;
 }
 
+static bool put_erase(struct upkeep *u, struct db_args *a)
+{
+	(void)u;
+	db_arg_i32(a, ERASE_SOME);
+	db_arg_i64(a, conf_now()->retention_unstored_ms);
+	return true;
+}
+
+static int64_t took_erase(struct upkeep *u, const struct db_query *q)
+{
+	(void)u;
+	return db_get_int(q, 0, 0) >= ERASE_SOME ? AT_ONCE : -1;
+}
+
 static int64_t took_depths(struct upkeep *u, const struct db_query *q)
 {
 	(void)u;
@@ -381,6 +476,9 @@ static const struct chore_kind kinds[CHORES] = {
 	[SILENT]       = { &sql_worker_workers_silent, rescue_period, put_silent, took_silent },
 	[GONE]         = { &sql_worker_workers_gone, every_hour, put_gone, took_gone },
 	[RESCUE]       = { &sql_worker_rescue, rescue_period, put_rescue, took_rescue },
+	[APIS_SILENT]  = { &sql_worker_apis_silent, rescue_period, put_apis_silent, took_apis_silent },
+	[APIS_GONE]    = { &sql_worker_apis_gone, rescue_period, put_apis_gone, took_apis_gone },
+	[ORPHANS]      = { &sql_worker_orphans, rescue_period, put_orphans, took_orphans },
 	[EXPIRE]       = { &sql_worker_expire, every_second, put_expire, took_expire },
 	[FOLD]         = { &sql_worker_fold, every_second, put_fold, took_fold },
 	[CANCELING]    = { &sql_worker_batches_canceling, every_second, put_canceling, took_canceling },
@@ -388,6 +486,7 @@ static const struct chore_kind kinds[CHORES] = {
 	[PARTITIONS]   = { &sql_worker_keep_partitions, every_hour, put_partitions, took_nothing },
 	[PRUNE]        = { &sql_worker_prune, every_few_seconds, put_prune, took_nothing },
 	[CHUNK_PRUNE]  = { &sql_worker_chunk_prune, every_ten_seconds, put_chunk_prune, took_chunk_prune },
+	[ERASE]        = { &sql_worker_unstored_erase, erase_period, put_erase, took_erase },
 	[TARGETS]      = { &sql_worker_target_prune, every_ten_minutes, put_nothing, took_nothing },
 	[CACHE_PRUNE]  = { &sql_worker_cache_prune, every_ten_seconds, put_cache_prune, took_cache_prune },
 	[DEPTHS]       = { &sql_worker_depths, every_ten_seconds, put_nothing, took_depths },

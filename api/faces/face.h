@@ -106,7 +106,7 @@ int face_read_stream_options(const json_t *body, struct face_request *ret, struc
 /* A field that changes what is asked for and that this face cannot carry out: refused where it is there and not null. 0 or -ERR_UNSUPPORTED. */
 int face_refuse(const json_t *body, const char *name, const char *why, struct err *err);
 
-/* A request that was read (and whose files are in it), judged as a native job: with the fields of `millrace`, form, followed and the stored body set; metadata and
+/* A request that was read (and whose files are in it), judged as a native job: with the fields of `millrace`, form, followed, unstored and the stored body set; metadata and
  * user are not (attribution.h). Texts are in a or borrowed from r. 0, or an error whose param is the client's own pointer. */
 int face_submission(const struct face *face, const struct face_request *r, struct arena *a, const struct submission_rules *rules, struct submission *ret,
                     struct err *err);

@@ -146,5 +146,6 @@ int face_submission(const struct face *face, const struct face_request *r, struc
 		return say_to_client(face, r, a, err);
 	ret->form = (int)face->form;
 	ret->followed = r->stream;
+	ret->unstored = r->unstored;
 	return face_store(r, a, &ret->body, err);
 }

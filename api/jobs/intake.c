@@ -23,6 +23,7 @@
 #include <string.h>
 
 #include "api/api.h"
+#include "api/jobs/presence.h"
 #include "common/conf.h"
 #include "common/fault.h"
 #include "common/hash.h"
@@ -34,7 +35,7 @@
 #define FLUSHES_EASY 2
 #define ROWS_MAX     2000
 #define TRIES_MAX    3
-#define COLUMNS      21
+#define COLUMNS      23
 #define UNIQUE_VIOLATION "23505" /* SQLSTATE */
 
 struct flush {
@@ -61,7 +62,7 @@ struct intake {
 static const enum db_type column_types[COLUMNS] = {
 	DB_INT4, DB_UUID, DB_INT8, DB_INT2, DB_INT2, DB_INT4,  DB_TEXT, DB_TEXT, DB_TEXT,
 	DB_TIME, DB_TIME, DB_TEXT, DB_TEXT, DB_TEXT, DB_BYTEA, DB_INT8, DB_INT8, DB_INT2, DB_TEXT,
-	DB_INT2, DB_BOOL,
+	DB_INT2, DB_BOOL, DB_BOOL, DB_BOOL,
 };
 
 static struct str key_name(const struct intake_job *j, char out[sizeof(int64_t) + 255])
@@ -299,7 +300,7 @@ static int by_bucket_and_key(const void *a, const void *b)
 	return memcmp(x->id.b, y->id.b, sizeof(x->id.b));
 }
 
-static void add_row(struct db_array *c, const struct intake_job *j)
+static void add_row(struct db_array *c, const struct intake_job *j, bool is_awaited)
 {
 	const struct submission *s = j->submission;
 	db_array_i32(&c[0], id_bucket(j->id));
@@ -326,6 +327,8 @@ static void add_row(struct db_array *c, const struct intake_job *j)
 	db_array_text_or_null(&c[18], j->key_prefix);
 	db_array_i16(&c[19], (int16_t)s->form);
 	db_array_bool(&c[20], s->followed);
+	db_array_bool(&c[21], is_awaited);
+	db_array_bool(&c[22], s->unstored);
 }
 
 static void flush_send(struct flush *f)
@@ -337,12 +340,13 @@ static void flush_send(struct flush *f)
 	for (size_t i = 0; i < COLUMNS; i++)
 		db_array_clear(&f->columns[i]);
 	for (size_t i = 0; i < f->n; i++)
-		add_row(f->columns, f->jobs[i]);
+		add_row(f->columns, f->jobs[i], f->jobs[i]->submission->awaited && presence_is_known(in->api->presence));
 	for (size_t i = 0; i < COLUMNS; i++)
 		db_arg_array(&f->query.args, &f->columns[i]);
 	db_arg_i64(&f->query.args, conf->job_expires_ms);
 	db_arg_i64(&f->query.args, conf->idempotency_ttl_ms);
 	db_arg_i16(&f->query.args, 202);
+	db_arg_id(&f->query.args, in->api->id);
 	f->query.op.on_done = on_accepted;
 	f->query.retry_ms = conf->intake_deadline_ms;
 	f->started_ns = uv_hrtime();

@@ -22,6 +22,8 @@ struct submission {
 	struct str custom_id;   /* of a line of a batch; p NULL: none */
 	int form;               /* enum face_form: the API that it came by; 0: the native one */
 	bool followed;          /* somebody will read its text from the start */
+	bool awaited;           /* only a client of this api process can have its answer: it ends with the process */
+	bool unstored;          /* its request and answer may not be kept */
 	int64_t run_at_us;      /* 0: now */
 	int64_t expires_at_us;  /* 0: the default deadline */
 };

@@ -12,5 +12,9 @@ with j as (
 	delete from payload p using j where not j.live and p.bucket = j.bucket and p.job_id = j.id
 ), answer as (
 	delete from result r using j where not j.live and r.bucket = j.bucket and r.job_id = j.id
+), pieces as (
+	delete from chunk c using j where not j.live and c.bucket = j.bucket and c.job_id = j.id
+), done as (
+	delete from unstored u using j where not j.live and u.bucket = j.bucket and u.job_id = j.id
 )
 select live from j

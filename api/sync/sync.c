@@ -7,7 +7,8 @@
  *   the job fails        its class gives the status and the error (faces/errors.c); a repeat with the same Idempotency-Key is told that there is no use
  *   the client leaves    an unkeyed job is canceled, so that its upstream call is freed; a keyed one goes on: the repeat gets its answer
  *   the process drains   it answers what ends within server.grace; then an unkeyed job is canceled and the answer is 503: nothing is billed twice when the
- *                        client repeats. A keyed job goes on, and the repeat finds it. A process that is killed leaves all jobs running
+ *                        client repeats. A keyed job goes on, and the repeat finds it
+ *   the process is killed   the workers cancel its unkeyed jobs when they see that it is gone (jobs/presence.h), and erase what may not be kept
  *   the database is away the wait goes on until it is back
  */
 #include "api/sync/sync.h"
@@ -173,6 +174,7 @@ static enum flow_next judge_start(struct flow *f)
 	if (face_submission(s->face, &s->asked, a, &rules, job, &q->err) < 0 ||
 	    attribution_read(q->http, &s->asked, a, &job->metadata, &job->user, &q->err) < 0)
 		return request_refuse(q);
+	job->awaited = !outlives_client(q);
 	return FLOW_NEXT;
 }
 

@@ -24,12 +24,13 @@
 
 #define BATCH      100
 #define STREAMS    4
-#define COLUMNS    18
+#define COLUMNS    23
 
 enum mode { LIFE, FILL, CLAIM, DRAIN };
 
 static const enum db_type accept_types[COLUMNS] = { DB_INT4, DB_UUID, DB_INT8, DB_INT2, DB_INT2, DB_INT4, DB_TEXT, DB_TEXT, DB_TEXT,
-	                                            DB_TIME, DB_TIME, DB_TEXT, DB_TEXT, DB_TEXT, DB_BYTEA, DB_INT8, DB_INT8, DB_INT2 };
+	                                            DB_TIME, DB_TIME, DB_TEXT, DB_TEXT, DB_TEXT, DB_BYTEA, DB_INT8, DB_INT8, DB_INT2, DB_TEXT,
+	                                            DB_INT2, DB_BOOL, DB_BOOL, DB_BOOL };
 
 struct stream {
 	struct bench *bench;
@@ -95,6 +96,10 @@ static void add_row(struct bench *b, struct db_array *c)
 	db_array_i64(&c[15], b->pass += 1000000);
 	db_array_i64(&c[16], 0);
 	db_array_i16(&c[17], 5);
+	db_array_null(&c[18]);
+	db_array_i16(&c[19], 0);
+	for (int i = 20; i < COLUMNS; i++)
+		db_array_bool(&c[i], false);
 }
 
 static void accept_some(struct bench *b, struct stream *s)
@@ -110,6 +115,7 @@ static void accept_some(struct bench *b, struct stream *s)
 	db_arg_i64(&s->q.args, 86400000);
 	db_arg_i64(&s->q.args, 86400000);
 	db_arg_i16(&s->q.args, 202);
+	db_arg_id(&s->q.args, b->worker);
 	b->in_flight++;
 	fail_on(db_query_start(b->db, &s->q, NULL), &s->q);
 }

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Deletes what has served: of bucket $1 expired idempotency keys, and webhooks, retries and ended batches that are older than the audit ($2 ms);
--- workers that went a day ago and hold nothing, and fairness counts of api processes that have been silent for ten minutes.
+-- workers that went a day ago and hold nothing, api processes that did and left nothing behind, and fairness counts of those that have been silent for
+-- ten minutes.
 with keys as (
 	delete from idempotency where bucket = $1::int4 and expires_at < now()
 	returning 1
@@ -23,6 +24,8 @@ with keys as (
 	delete from worker w where w.state in (2, 3) and w.beat_at < now() - interval '1 day'
 		and not exists (select 1 from lease l where l.worker_id = w.id)
 	returning 1
+), apis as (
+	delete from api_process where state in (2, 3) and swept = 1024 and beat_at < now() - interval '1 day'
 ), counts as (
 	delete from fair_work where beat_at < now() - interval '10 minutes'
 	returning 1

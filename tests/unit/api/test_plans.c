@@ -45,6 +45,7 @@ static const char fill[] =
     " select bucket, tenant, 'k' || n, '\\x00', 0, id, 202, now() + interval '1 day' from made;"
     "insert into webhook_delivery (bucket, id, tenant_id, job_id, event, url) select bucket, id, tenant, id, 'job.succeeded',"
     " 'https://' || case n % 100 when 0 then 'h' || n else 'dead' end || '/hook' from made;"
+    "insert into unstored (bucket, job_id, tenant_id, look_at) select bucket, id, tenant, now() from made where n % 20 = 0;"
     /* As autovacuum does: a partition without rows is left out, and is planned as one that will have some. */
     "do $$ declare t regclass; begin"
     " for t in select oid from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace and pg_relation_size(oid) > 0 loop"
@@ -147,6 +148,7 @@ static void test_plans_of_reading_read_by_key(void **state)
 	assert_no_seq_scan(&sql_api_chunk_newest, NULL);
 	assert_no_seq_scan(&sql_api_attempts, NULL);
 	assert_no_seq_scan(&sql_api_cancel, NULL);
+	assert_no_seq_scan(&sql_api_job_erase, NULL);
 	assert_no_seq_scan(&sql_api_retry, NULL);
 	assert_no_seq_scan(&sql_api_ahead, NULL);
 	assert_no_seq_scan(&sql_api_batch_results, NULL);
@@ -167,6 +169,8 @@ static void test_plans_of_the_worker_read_by_key(void **state)
 	assert_no_seq_scan(&sql_worker_chunk_prune, NULL);
 	/* It looks at all leases of one worker, which may be all that there are. */
 	assert_no_seq_scan(&sql_worker_strays, "lease");
+	assert_no_seq_scan(&sql_worker_orphans, NULL);
+	assert_no_seq_scan(&sql_worker_unstored_erase, NULL);
 	assert_no_seq_scan(&sql_worker_promote, NULL);
 	assert_no_seq_scan(&sql_worker_parked_next, NULL);
 }

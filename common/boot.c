@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Linux tells both: the boot's UUID (random(4)) and the inode of the namespace (pid_namespaces(7)). */
-#include "worker/boot.h"
+#include "common/boot.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which processes can be seen from here: those of the same boot of the same kernel, in the same namespace of process ids. Of such a worker one can know
+ * Which processes can be seen from here: those of the same boot of the same kernel, in the same namespace of process ids. Of such a one it can be known
  * that it is gone, where of any other that is silent one can only wait.
  */
-#ifndef MR_WORKER_BOOT_H
-#define MR_WORKER_BOOT_H
+#ifndef MR_COMMON_BOOT_H
+#define MR_COMMON_BOOT_H
 
 #include "common/str.h"
 

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "worker/boot.h"
+#include "common/boot.h"
 
 static void test_a_process_is_there_until_it_is_gone(void **state)
 {
