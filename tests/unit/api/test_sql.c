@@ -77,8 +77,8 @@ static void test_sql_worker_statements_fit_the_schema(void **state)
 static void test_sql_api_statements_name_bucket_and_tenant(void **state)
 {
 	(void)state;
-	static const char *const others[] = { "admin_target_change", "admin_target_events", "admin_targets", "admin_wake", "ahead", "blob_read", "door_take", "file_sweep_abandoned", "file_sweep_chunks", "key_get", "lane_floors", "lane_get", "notify", "presence",
-		"ready" };
+	static const char *const others[] = { "admin_target_change", "admin_target_events", "admin_targets", "admin_wake", "ahead", "blob_read", "door_take", "file_lock_tenant",
+		                              "file_sweep_abandoned", "file_sweep_chunks", "key_get", "lane_floors", "lane_get", "notify", "presence", "ready" };
 	for (int i = 0; i < sql_api_all_n; i++) {
 		bool is_other = false;
 		for (size_t k = 0; k < ARRAY_LEN(others); k++)
