@@ -255,6 +255,8 @@ int http_call_start(struct http_client *client, struct http_call *c, struct flow
 		c->head_max = HEAD_MAX;
 	if (!c->body_max)
 		c->body_max = BODY_MAX;
+	if (!c->error_max)
+		c->error_max = c->body_max;
 	buf_init(&c->head, c->head_max);
 	buf_init(&c->answer, c->body_max);
 	timer_init(&c->timer, client->loop, on_timer);

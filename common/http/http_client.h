@@ -53,6 +53,7 @@ struct http_call {
 	uint32_t idle_ms;                 /* between bytes of the answer, from the first one on; 0: none */
 	uint32_t total_ms;                /* from the start, waiting for a free connection included; 0: none */
 	size_t head_max, body_max;        /* of the answer, bytes; 0: 64 KiB and 16 MiB */
+	size_t error_max;                 /* of the body of a status ≥ 400 where on_data is set, since that is collected; 0: body_max */
 	int (*on_data)(struct http_call *c, struct str piece); /* NULL: collected in `answer`. May cancel; a negative return ends the call with it */
 	/* Asked when the connection stands and the request is about to be sent: false: it is not, and the call ends with -ERR_NETWORK. Must change nothing.
 	 * NULL: it may. */

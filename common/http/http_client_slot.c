@@ -135,7 +135,7 @@ static size_t on_body(char *p, size_t size, size_t nmemb, void *arg)
 {
 	struct http_slot *s = arg;
 	struct http_call *c = s->call;
-	size_t n = size * nmemb;
+	size_t n = size * nmemb, max = c->on_data && !is_streamed(c) ? c->error_max : c->body_max;
 
 	note_bytes(c);
 	if (FAULT("call.read")) {
@@ -143,9 +143,8 @@ static size_t on_body(char *p, size_t size, size_t nmemb, void *arg)
 		return 0;
 	}
 	c->body_seen += n;
-	if (c->body_seen > c->body_max || buf_add(&c->answer, p, n)) {
-		c->abort_rc = err_set(&c->err, ERR_TOO_LARGE, "%s: the answer's body is larger than %zu bytes", c->host->name,
-		                      c->body_max);
+	if (c->body_seen > max || buf_add(&c->answer, p, n)) {
+		c->abort_rc = err_set(&c->err, ERR_TOO_LARGE, "%s: the answer's body is larger than %zu bytes", c->host->name, max);
 		return 0;
 	}
 	if (is_streamed(c) && !link_is_linked(&s->link))

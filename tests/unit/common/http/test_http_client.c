@@ -222,6 +222,27 @@ static void test_http_client_collects_errors_also_when_streaming(void **state)
 	http_call_done(&c);
 }
 
+/* What is collected is held in memory for each call: it has a limit of its own, and the status is known all the same. */
+static void test_http_client_bounds_what_it_collects_of_an_error(void **state)
+{
+	struct http_call c;
+
+	(void)state;
+	hs_call_prepare(&c, "/error");
+	c.on_data = on_data;
+	c.error_max = 3;
+	assert_int_equal(hs_call_run(&c), -ERR_TOO_LARGE);
+	assert_int_equal(c.status, 429);
+	assert_true(c.answer.n <= 3);
+	http_call_done(&c);
+	hs_call_prepare(&c, "/error");
+	c.on_data = on_data;
+	c.error_max = 4;
+	assert_int_equal(hs_call_run(&c), 0);
+	hs_assert_answer(&c, "wait");
+	http_call_done(&c);
+}
+
 static void test_http_client_on_data_can_end_the_call(void **state)
 {
 	struct http_call c;
@@ -341,6 +362,7 @@ int main(void)
 		HS_TEST(streams_to_on_data),
 		HS_TEST(delivers_pieces_before_a_cut),
 		HS_TEST(collects_errors_also_when_streaming),
+		HS_TEST(bounds_what_it_collects_of_an_error),
 		HS_TEST(on_data_can_end_the_call),
 		HS_TEST(on_data_can_cancel),
 		HS_TEST(cancel_before_the_connection),
