@@ -49,17 +49,18 @@ static size_t skip_string(struct str s, size_t at)
 	}
 }
 
-/* Levels, NUL bytes and values (not more than brackets and commas), in one pass. What is not JSON at all is left to jansson to name. */
-static int scan(struct str s, size_t values_max, struct err *err)
+/* Levels, NUL bytes, lists and objects, and values (not more than brackets and commas), in one pass. What is not JSON at all is left to jansson to name. */
+static int scan(struct str s, struct json_limits most, struct err *err)
 {
 	int depth = 0;
-	size_t values = 1;
+	size_t values = 1, nests = 0;
 	for (size_t at = 0; at < s.n;) {
 		char c = s.p[at++];
 		if (c == '"') {
 			at = skip_string(s, at);
 		} else if (c == '{' || c == '[') {
 			values++;
+			nests++;
 			if (++depth > JSON_DEPTH_MAX)
 				return err_set(err, ERR_BAD_JSON, "nested deeper than %d levels", JSON_DEPTH_MAX);
 		} else if (c == '}' || c == ']') {
@@ -69,19 +70,21 @@ static int scan(struct str s, size_t values_max, struct err *err)
 		} else if (c == '\0') {
 			return err_set(err, ERR_BAD_JSON, "a NUL byte at offset %zu", at - 1);
 		}
-		if (values > values_max)
-			return err_set(err, ERR_BAD_JSON, "more than %zu values", values_max);
+		if (values > most.values)
+			return err_set(err, ERR_BAD_JSON, "more than %zu values", most.values);
+		if (nests > most.nests)
+			return err_set(err, ERR_BAD_JSON, "more than %zu lists and objects", most.nests);
 	}
 	return 0;
 }
 
-static json_t *parse(struct str s, size_t flags, struct err *err)
+static json_t *parse(struct str s, size_t flags, struct json_limits most, struct err *err)
 {
 	json_error_t where;
-	json_t *quick = json_read(s, flags & JSON_REJECT_DUPLICATES);
+	json_t *quick = json_read(s, flags & JSON_REJECT_DUPLICATES, most);
 	if (quick)
 		return quick;
-	if (scan(s, flags & JSON_REJECT_DUPLICATES ? JSON_VALUES_MAX : SIZE_MAX, err) < 0)
+	if (scan(s, most, err) < 0)
 		return NULL;
 	json_t *v = json_loadb(s.p ? s.p : "", s.n, flags | JSON_DECODE_ANY, &where);
 	if (!v) {
@@ -96,12 +99,17 @@ static json_t *parse(struct str s, size_t flags, struct err *err)
 
 json_t *json_parse(struct str s, struct err *err)
 {
-	return parse(s, JSON_REJECT_DUPLICATES, err);
+	return parse(s, JSON_REJECT_DUPLICATES, (struct json_limits){ JSON_VALUES_MAX, JSON_VALUES_MAX }, err);
 }
 
 json_t *json_parse_lenient(struct str s, struct err *err)
 {
-	return parse(s, 0, err);
+	return parse(s, 0, (struct json_limits){ SIZE_MAX, SIZE_MAX }, err);
+}
+
+json_t *json_parse_answer(struct str s, struct err *err)
+{
+	return parse(s, 0, (struct json_limits){ SIZE_MAX, JSON_NESTS_FREE + s.n / JSON_NEST_BYTES }, err);
 }
 
 /* --- writing --- */

@@ -14,12 +14,16 @@
 
 #define JSON_DEPTH_MAX 64
 #define JSON_VALUES_MAX 1000000
+#define JSON_NESTS_FREE 10000
+#define JSON_NEST_BYTES 8
 
 /* NULL on failure with err (BAD_JSON; says line, column and what). The caller owns the value (json_decref). */
 json_t *json_parse(struct str s, struct err *err);
-/* For answers of providers: as above, but the last of duplicate keys counts, and only their size is
+/* For answers of providers once they are stored: as above, but the last of duplicate keys counts, and only their size is
  * limited: a few thousand embeddings are millions of numbers. */
 json_t *json_parse_lenient(struct str s, struct err *err);
+/* The same for them as they come: of lists and objects, which take the most memory, there may be JSON_NESTS_FREE, and one more for each JSON_NEST_BYTES. */
+json_t *json_parse_answer(struct str s, struct err *err);
 
 /* Compact text, object keys in their order of insertion. 0 or -ERR_TOO_LARGE. */
 int json_write(struct buf *b, const json_t *v);

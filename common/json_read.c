@@ -24,7 +24,7 @@ struct reader {
 	struct buf scratch; /* a string without its escapes */
 	bool unique_keys;
 	int depth;
-	size_t values_left;
+	struct json_limits left;
 };
 
 static json_t *read_value(struct reader *r);
@@ -216,8 +216,9 @@ static json_t *read_object(struct reader *r)
 
 static json_t *read_nested(struct reader *r, json_t *(*read)(struct reader *r))
 {
-	if (++r->depth > JSON_DEPTH_MAX)
+	if (++r->depth > JSON_DEPTH_MAX || r->left.nests == 0)
 		return NULL;
+	r->left.nests--;
 	advance(r, 1);
 	json_t *v = read(r);
 	r->depth--;
@@ -227,9 +228,9 @@ static json_t *read_nested(struct reader *r, json_t *(*read)(struct reader *r))
 static json_t *read_value(struct reader *r)
 {
 	struct str s;
-	if (r->values_left == 0)
+	if (r->left.values == 0)
 		return NULL;
-	r->values_left--;
+	r->left.values--;
 	switch (peek(r)) {
 	case '{':
 		return read_nested(r, read_object);
@@ -251,9 +252,9 @@ static json_t *read_value(struct reader *r)
 	}
 }
 
-json_t *json_read(struct str s, bool unique_keys)
+json_t *json_read(struct str s, bool unique_keys, struct json_limits most)
 {
-	struct reader r = { .rest = s, .unique_keys = unique_keys, .values_left = unique_keys ? JSON_VALUES_MAX : SIZE_MAX };
+	struct reader r = { .rest = s, .unique_keys = unique_keys, .left = most };
 	buf_init(&r.scratch, s.n);
 	_cleanup_(json_drop) json_t *v = s.n ? read_value(&r) : NULL;
 	peek(&r); /* over the white space at the end */

@@ -7,7 +7,11 @@
 
 #include "common/str.h"
 
-/* The value, the same as jansson's; or NULL: jansson must look at the text, as it may be wrong or merely unusual. */
-json_t *json_read(struct str s, bool unique_keys);
+/* The value, the same as jansson's; or NULL: jansson must look at the text, as it may be wrong or merely unusual, or passes what it may hold at most:
+ * values, and lists and objects among them. */
+struct json_limits {
+	size_t values, nests;
+};
+json_t *json_read(struct str s, bool unique_keys, struct json_limits most);
 
 #endif

@@ -4,8 +4,8 @@
  * end it says what the answer means.
  *
  * What can go wrong: the first token is late (the call is ended, class outcome_unknown: it may be billed), the total time or the
- * job's deadline passes, the connection breaks, the job is canceled. A call that was sent and did not end well is counted at
- * its estimate, never as nothing: input by the size of the request, output by the text that came, or by max_tokens when none did.
+ * job's deadline passes, the connection breaks, the job is canceled. A call that was sent and did not end well, or was answered without counts, is
+ * counted at its estimate, never as nothing: input by the size of the request, output by the text that came, or by max_tokens when none did.
  */
 #include "worker/attempt.h"
 
@@ -16,10 +16,13 @@
 #include "worker/lease.h"
 #include "worker/limiter.h"
 #include "worker/live.h"
+#include "worker/providers/assembly.h"
 #include "worker/targets.h"
 #include "worker/worker.h"
 
 #define STREAM_OVERHEAD 64
+#define ERROR_BYTES     ((size_t)256 << 10) /* what says why it failed is kept until the answer ends; after this much the status alone says it */
+#define LINGER_MS       1000 /* after the last event of a stream, for the connection to end well: it can be used again then */
 
 static int64_t pick_ms(int64_t of_target, int64_t global)
 {
@@ -43,11 +46,15 @@ static int take_piece(struct attempt *a, struct str piece)
 {
 	bool token = false;
 	give_head(a);
+	a->answer_bytes += (int64_t)piece.n;
 	int rc = a->provider->answer_data(a->call, piece, &token);
 	if (token && a->first_token_ns == 0) {
 		a->first_token_ns = clock_mono_ns();
 		timer_stop(&a->first_token);
 	}
+	const struct assembly *so_far = a->provider->so_far(a->call);
+	if (so_far && so_far->over && a->linger.due_ms == 0)
+		timer_start(&a->linger, LINGER_MS);
 	return rc;
 }
 
@@ -81,6 +88,15 @@ static bool was_never_sent(const struct attempt *a, int rc)
 	return rc == -ERR_NETWORK || (!a->http.sent && a->http.status == 0);
 }
 
+/* By the text that came; of a body that came whole and could not be read, no more than its size says. */
+static int64_t estimated_output(const struct attempt *a, int rc)
+{
+	const struct provider_result *r = &a->result;
+	if (r->output_bytes > 0 || r->class == ERR_OK)
+		return cost_tokens_of_bytes(r->output_bytes);
+	return rc == 0 ? MIN(a->asked_output, cost_tokens_of_bytes(a->answer_bytes)) : a->asked_output;
+}
+
 static void count_usage(struct attempt *a, int rc)
 {
 	struct attempt_row *row = a->row;
@@ -88,10 +104,10 @@ static void count_usage(struct attempt *a, int rc)
 	row->price = a->target->price;
 	if (r->usage_known) {
 		row->usage = (struct usage){ r->usage.input, r->usage.cached_input, r->usage.cache_write, r->usage.output, r->usage.reasoning };
-	} else if (r->class == ERR_OK || ((rc < 0 || r->class == ERR_STREAM_CUT) && !was_never_sent(a, rc))) {
+	} else if ((a->http.status >= 200 && a->http.status < 300) || (rc < 0 && !was_never_sent(a, rc))) {
 		row->flags |= FLAG_ESTIMATED;
 		row->usage.input = cost_tokens_of_bytes(a->request_bytes);
-		row->usage.output = r->output_bytes > 0 || r->class == ERR_OK ? cost_tokens_of_bytes(r->output_bytes) : a->asked_output;
+		row->usage.output = estimated_output(a, rc);
 	}
 	bool any = row->usage.input > 0 || row->usage.output > 0;
 	row->cost_nanousd = any ? cost_of(&row->usage, &row->price) : 0;
@@ -157,6 +173,7 @@ static void on_http_done(struct op *op, int http_rc)
 	struct attempt *a = container_of(container_of(op, struct http_call, op), struct attempt, http);
 	struct attempt_row *row = a->row;
 	timer_stop(&a->first_token);
+	timer_stop(&a->linger);
 	give_head(a);
 	if (a->http.status >= 400 && a->http.answer.n > 0)
 		(void)take_piece(a, buf_str(&a->http.answer));
@@ -199,6 +216,12 @@ static void on_first_token_late(struct timer *t)
 	op_cancel(&a->http.op);
 }
 
+/* The answer is whole, and the provider does not hang up. */
+static void on_lingered(struct timer *t)
+{
+	op_cancel(&container_of(t, struct attempt, linger)->http.op);
+}
+
 static void cancel(struct op *op)
 {
 	struct attempt *a = container_of(op, struct attempt, op);
@@ -230,6 +253,7 @@ static void fill_call(struct attempt *a, uint64_t left_ms)
 	h->total_ms = (uint32_t)MIN((uint64_t)attempt_total_ms(a->target), MAX(left_ms, 1));
 	/* What is put together from a stream has its own limit; on the wire each token is wrapped in an event. */
 	h->body_max = (size_t)c->limits_result_bytes * (a->request.streamed ? STREAM_OVERHEAD : 1);
+	h->error_max = MIN(h->body_max, ERROR_BYTES);
 	h->on_data = on_data;
 	h->may_send = a->job->worker->leases ? may_send : NULL;
 	h->op.on_done = on_http_done;
@@ -261,6 +285,7 @@ int attempt_start(struct attempt *a, struct job *j, const struct conf_target *ta
 	a->row->first_token_ms = a->row->total_ms = -1;
 	fill_call(a, j->deadline_ms > now ? j->deadline_ms - now : 0);
 	timer_init(&a->first_token, w->loop, on_first_token_late);
+	timer_init(&a->linger, w->loop, on_lingered);
 	rc = http_call_start(w->upstream, &a->http, NULL);
 	if (rc < 0) {
 		if (err)

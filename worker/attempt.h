@@ -19,12 +19,12 @@ struct attempt {
 	struct provider_request request;
 	struct provider_call *call;
 	struct http_call http;
-	struct timer first_token;
+	struct timer first_token, linger;
 	struct provider_result result; /* valid after completion; result.result is owned by the attempt until attempt_done */
 	struct attempt_row *row;       /* in the job's arena; not yet in job.unwritten */
 	uint64_t first_token_ns;       /* 0: none came */
 	bool head_given, first_token_late, canceled;
-	int64_t request_bytes, asked_output;
+	int64_t request_bytes, answer_bytes, asked_output;
 };
 
 /*

@@ -164,7 +164,7 @@ static void say_error(struct provider_call *c, struct provider_result *r, const 
 static int read_whole(struct provider_call *c, struct provider_result *r)
 {
 	struct err err = { .code = ERR_OK };
-	_cleanup_(json_drop) json_t *body = json_parse_lenient(buf_str(&c->whole), &err);
+	_cleanup_(json_drop) json_t *body = json_parse_answer(buf_str(&c->whole), &err);
 	if (json_is_object(body) && (json_get(body, "content") || json_get(body, "error")))
 		return anthropic_answer_whole(&c->answer, body);
 	say(c, r, ERR_BAD_OUTPUT, body ? STR("the answer is no message") : str_from(err.text), NULL);
@@ -188,7 +188,7 @@ static void answer_end(struct provider_call *c, int transport_rc, int64_t now_wa
 	*r = (struct provider_result){ .retry_after_ms = -1, .should_retry = c->should_retry };
 	buf_init(&r->result, BODY_MAX);
 	if (c->status >= 300) {
-		_cleanup_(json_drop) json_t *body = json_parse_lenient(buf_str(&c->whole), NULL);
+		_cleanup_(json_drop) json_t *body = json_parse_answer(buf_str(&c->whole), NULL);
 		r->retry_after_ms = retry_hint_ms(c->headers, c->nheaders, now_wall_us);
 		say_error(c, r, body, c->status);
 	} else {

@@ -223,7 +223,7 @@ static json_t *arguments_of(const json_t *function)
 		return json_incref(arguments);
 	if (!json_is_string(arguments) || str_trim(json_str_of(arguments)).n == 0)
 		return arguments && !json_is_string(arguments) ? NULL : json_object();
-	json_t *parsed = json_parse_lenient(json_str_of(arguments), NULL);
+	json_t *parsed = json_parse_answer(json_str_of(arguments), NULL);
 	if (json_is_object(parsed))
 		return parsed;
 	json_decref(parsed);

@@ -212,7 +212,7 @@ static int on_message_delta(struct anthropic_answer *s, const json_t *e)
 static int on_message_stop(struct anthropic_answer *s, const json_t *e)
 {
 	int rc = on_block_stop(s, e);
-	s->assembly.done = rc == 0;
+	s->assembly.done = s->assembly.over = rc == 0;
 	return rc;
 }
 
@@ -270,7 +270,7 @@ static int on_event(void *arg, const struct sse_event *event)
 		return 0;
 	if (s->open == BLOCK_OTHER && !str_eq_z(event->event, "error") && shape_read(&s->shape, without_padding(event->data), /* digits_vary= */ false, &text))
 		return assembly_text(&s->assembly, DELTA_TEXT, text);
-	json_t *e = json_parse_lenient(event->data, NULL);
+	json_t *e = json_parse_answer(event->data, NULL);
 	if (!e)
 		return -ERR_BAD_OUTPUT;
 	struct str type = json_str(e, "type");

@@ -225,7 +225,7 @@ static bool tools_are_whole(const struct assembly *s)
 		const struct assembly_tool *t = &s->tools[i];
 		if (!t->used)
 			continue;
-		json_t *arguments = t->arguments.n ? json_parse_lenient(buf_str(&t->arguments), NULL) : json_object();
+		json_t *arguments = t->arguments.n ? json_parse_answer(buf_str(&t->arguments), NULL) : json_object();
 		bool good = arguments && t->name.n;
 		json_decref(arguments);
 		if (!good)
@@ -268,6 +268,8 @@ void assembly_conclude(const struct assembly *s, int rc, bool schema, struct pro
 	r->usage = s->usage;
 	r->usage_known = s->usage_known;
 	r->finish_reason = s->finish;
+	if (s->over && s->finish.n)
+		rc = 0;
 	if (r->class == ERR_OK && rc < 0)
 		r->class = (enum err_code)-rc;
 	else if (r->class == ERR_OK && (!s->done || s->finish.n == 0))

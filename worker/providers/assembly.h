@@ -34,6 +34,7 @@ struct assembly {
 	bool has_content, has_refusal; /* a string came, even an empty one */
 	bool token;                  /* some content has come */
 	bool done;                   /* the terminal event has come */
+	bool over;                   /* so has all that may follow it: what becomes of the connection is of no account any more */
 };
 
 void assembly_init(struct assembly *s, size_t max_bytes, struct provider_sink sink, struct arena *a);
@@ -55,7 +56,7 @@ json_t *assembly_answer(const struct assembly *s, bool partial);
 /*
  * What the answer means, into r (class, message, result, usage, finish_reason, output_bytes, has_partial), once it is over; r->result is made
  * here and must be empty or not yet made; the usage has been tidied by the adapter:
- * rc < 0: it ended early with that class; not done or no finish reason: ERR_STREAM_CUT; content_filter, length without output, error reasons, nothing
+ * rc < 0: it ended early with that class, unless the answer was over by then; not done or no finish reason: ERR_STREAM_CUT; content_filter, length without output, error reasons, nothing
  * in it: as provider-side rules have it. schema: a JSON schema was asked for, so that a cut at the token limit is no answer. r->class that is
  * already set (an error event was classified) stays.
  */

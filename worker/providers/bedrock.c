@@ -82,7 +82,7 @@ static void say(struct provider_call *c, struct provider_result *r, enum err_cod
 /* {"message"} or {"Message"}, the exception's name in a header or in `__type`. */
 static void say_refusal(struct provider_call *c, struct provider_result *r, int64_t now_wall_us)
 {
-	json_t *body = json_parse_lenient(buf_str(&c->whole), NULL);
+	json_t *body = json_parse_answer(buf_str(&c->whole), NULL);
 	struct str name = http_find(c->headers, c->nheaders, "x-amzn-errortype"), message = json_str(body, "message");
 	if (name.n == 0)
 		name = json_str(body, "__type");
@@ -117,7 +117,7 @@ static void end_chat(struct provider_call *c, struct provider_result *r, int rc,
 		rc = last;
 	if (c->answer.failed)
 		say(c, r, bedrock_error_class(0, c->answer.error_type, c->answer.error_message), c->answer.error_message);
-	else if (rc == 0 && c->streamed && !eventstream_is_whole(&c->answer.events))
+	else if (rc == 0 && c->streamed && !out->over && !eventstream_is_whole(&c->answer.events))
 		say(c, r, ERR_STREAM_CUT, STR("the stream ended in the middle of a frame"));
 	assembly_conclude(out, rc, c->schema, r);
 }
@@ -125,7 +125,7 @@ static void end_chat(struct provider_call *c, struct provider_result *r, int rc,
 static void end_whole(struct provider_call *c, struct provider_result *r, int64_t now_wall_us)
 {
 	struct err err = { .code = ERR_OK };
-	json_t *body = json_parse_lenient(buf_str(&c->whole), &err);
+	json_t *body = json_parse_answer(buf_str(&c->whole), &err);
 	if (!json_is_object(body))
 		say(c, r, ERR_BAD_OUTPUT, body ? STR("the answer is not a JSON object") : str_from(err.text));
 	else if (c->embeddings)

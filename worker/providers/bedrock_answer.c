@@ -214,6 +214,7 @@ static int take_event(struct bedrock_answer *s, struct str type, const json_t *e
 	if (str_eq_z(type, "metadata")) {
 		take_usage(s, json_get(event, "usage"));
 		assembly_keep(&s->out, &s->out.service_tier, json_str(json_get(event, "serviceTier"), "type"));
+		s->out.over = s->out.done;
 	}
 	if (s->out.done)
 		return 0;
@@ -286,7 +287,7 @@ static int on_event(void *arg, const struct eventstream_event *e)
 		return take_text(s, text);
 	if (str_eq_z(e->message_type, "error"))
 		return s->out.done ? 0 : fail(s, e->error_code, e->error_message);
-	json_t *payload = e->payload.n ? json_parse_lenient(e->payload, NULL) : json_object();
+	json_t *payload = e->payload.n ? json_parse_answer(e->payload, NULL) : json_object();
 	int rc = 0;
 	if (str_eq_z(e->message_type, "exception"))
 		rc = s->out.done ? 0 : fail(s, e->exception_type, json_str(payload, "message"));

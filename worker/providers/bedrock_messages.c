@@ -272,7 +272,7 @@ static int add_call(struct writer *w, const json_t *call, size_t at)
 	struct str arguments = json_str(function, "arguments"), name = json_str(function, "name");
 	if (name.n == 0)
 		return refuse(w, ERR_UNSUPPORTED, arena_printf(w->a, "/tool_calls/%zu", at).p, "Bedrock takes calls of functions only");
-	json_t *input = is_blank(arguments) ? json_object() : json_parse_lenient(arguments, NULL), *use = json_object();
+	json_t *input = is_blank(arguments) ? json_object() : json_parse_answer(arguments, NULL), *use = json_object();
 	if (!json_is_object(input)) {
 		json_decref(input);
 		json_decref(use);

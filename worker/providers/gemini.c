@@ -123,7 +123,7 @@ static void learn_shape(struct provider_call *c, struct str data)
 /* Of the counts of chunks that were not parsed those of the last one are read. */
 static void read_counts(struct provider_call *c)
 {
-	json_t *chunk = c->counted.n ? json_parse_lenient(buf_str(&c->counted), NULL) : NULL;
+	json_t *chunk = c->counted.n ? json_parse_answer(buf_str(&c->counted), NULL) : NULL;
 	gemini_answer_count(&c->answer, chunk);
 	json_decref(chunk);
 	buf_clear(&c->counted);
@@ -141,7 +141,7 @@ static int on_event(void *arg, const struct sse_event *e)
 		return text.n ? assembly_text(&c->answer.assembly, DELTA_TEXT, text) : 0;
 	}
 	read_counts(c);
-	json_t *chunk = json_parse_lenient(data, NULL);
+	json_t *chunk = json_parse_answer(data, NULL);
 	if (!chunk)
 		return -ERR_BAD_OUTPUT;
 	int rc = gemini_answer_take(&c->answer, chunk, 0);
@@ -336,7 +336,7 @@ static void bad(struct provider_call *c, struct provider_result *r, enum err_cod
 
 static void end_embeddings(struct provider_call *c, int rc, int64_t now_wall_us, struct provider_result *r)
 {
-	json_t *body = rc == 0 ? json_parse_lenient(buf_str(&c->whole), NULL) : NULL, *answer = NULL;
+	json_t *body = rc == 0 ? json_parse_answer(buf_str(&c->whole), NULL) : NULL, *answer = NULL;
 	const json_t *error = json_get(json_is_array(body) ? json_array_get(body, 0) : body, "error");
 	r->usage_known = gemini_read_usage(&r->usage, json_get(body, "usageMetadata"));
 	if (rc < 0)
@@ -358,7 +358,7 @@ static void end_embeddings(struct provider_call *c, int rc, int64_t now_wall_us,
 static void end_whole(struct provider_call *c, int rc, int64_t now_wall_us, struct provider_result *r)
 {
 	struct err err = { .code = ERR_OK };
-	json_t *body = rc == 0 ? json_parse_lenient(buf_str(&c->whole), &err) : NULL;
+	json_t *body = rc == 0 ? json_parse_answer(buf_str(&c->whole), &err) : NULL;
 	if (rc == 0 && !body)
 		bad(c, r, ERR_BAD_OUTPUT, err.text);
 	if (body)
@@ -374,7 +374,7 @@ static void end_whole(struct provider_call *c, int rc, int64_t now_wall_us, stru
 static void end_stream(struct provider_call *c, int rc, int64_t now_wall_us, struct provider_result *r)
 {
 	read_counts(c);
-	json_t *rest = c->bare && !c->answer.error ? json_parse_lenient(buf_str(&c->whole), NULL) : NULL;
+	json_t *rest = c->bare && !c->answer.error ? json_parse_answer(buf_str(&c->whole), NULL) : NULL;
 	int taken = rest ? gemini_answer_take(&c->answer, rest, 0) : 0;
 	json_decref(rest);
 	bool unfinished = c->sse.line.n > 0 || c->sse.has_data || (c->bare && !rest);
@@ -387,7 +387,7 @@ static void end_stream(struct provider_call *c, int rc, int64_t now_wall_us, str
 
 static void end_failure(struct provider_call *c, int64_t now_wall_us, struct provider_result *r)
 {
-	json_t *body = json_parse_lenient(buf_str(&c->whole), NULL);
+	json_t *body = json_parse_answer(buf_str(&c->whole), NULL);
 	gemini_failure(r, c->status, body, retry_hint_ms(c->headers, c->nheaders, now_wall_us), now_wall_us, c->arena);
 	json_decref(body);
 	buf_init(&r->result, BODY_MAX);

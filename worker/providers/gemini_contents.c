@@ -229,7 +229,7 @@ static void add_turn(struct gemini_body *b, struct str role, json_t *parts)
 static json_t *arguments_of(const json_t *function)
 {
 	struct str text = json_str(function, "arguments");
-	return str_trim(text).n == 0 ? json_object() : json_parse_lenient(text, NULL);
+	return str_trim(text).n == 0 ? json_object() : json_parse_answer(text, NULL);
 }
 
 static void sign(const struct place *at, json_t *part, const json_t *call, bool first)

@@ -194,7 +194,7 @@ static void judge_truncation(struct provider_call *c, struct provider_result *r)
 static void end_whole(struct provider_call *c, struct provider_result *r)
 {
 	struct err err = { 0 };
-	json_t *body = json_parse_lenient(buf_str(&c->whole), &err);
+	json_t *body = json_parse_answer(buf_str(&c->whole), &err);
 	if (!json_is_object(body)) {
 		say(c, r, ERR_BAD_OUTPUT, body ? STR("the answer is not a JSON object") : str_from(err.text));
 		json_decref(body);
@@ -229,7 +229,7 @@ static void conclude(struct provider_call *c, int transport_rc, int64_t now_wall
 	*r = (struct provider_result){ .retry_after_ms = -1, .should_retry = c->should_retry };
 	buf_init(&r->result, (size_t)1 << 30);
 	if (c->status >= 300) {
-		json_t *body = json_parse_lenient(buf_str(&c->whole), NULL);
+		json_t *body = json_parse_answer(buf_str(&c->whole), NULL);
 		r->retry_after_ms = retry_hint_ms(c->headers, c->nheaders, now_wall_us);
 		if (r->retry_after_ms < 0)
 			r->retry_after_ms = retry_hint_body_ms(body);

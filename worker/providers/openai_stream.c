@@ -143,7 +143,7 @@ static bool is_text_alone(const json_t *delta)
 
 static int take_json(struct openai_stream *s, const struct sse_event *e)
 {
-	_cleanup_(json_drop) json_t *chunk = json_parse_lenient(e->data, NULL);
+	_cleanup_(json_drop) json_t *chunk = json_parse_answer(e->data, NULL);
 	json_t *choice = json_array_get(json_get(chunk, "choices"), 0), *error = openai_error_in(chunk);
 	if (error || str_eq_z(e->event, "error"))
 		return end_with_error(s, error ? error : chunk, e->data);
@@ -168,7 +168,7 @@ static int on_event(void *arg, const struct sse_event *e)
 	if (e->event.n == 0 && shape_read(&s->shape, e->data, /* digits_vary= */ false, &text))
 		return assembly_text(&s->assembly, DELTA_TEXT, text);
 	if (str_eq_z(str_trim(e->data), "[DONE]")) {
-		s->assembly.done = true;
+		s->assembly.done = s->assembly.over = true;
 		return 0;
 	}
 	return take_json(s, e);

@@ -253,6 +253,35 @@ static void test_json_counts_the_values_of_outsiders(void **state)
 	json_decref(v);
 }
 
+/* "[]," is three bytes of text and a hundred and fifty of memory. */
+static void test_json_of_answers_has_no_more_lists_and_objects_than_its_size_allows(void **state)
+{
+	static const struct {
+		const char *piece;
+		bool taken; /* fifty thousand of them */
+	} rows[] = { { "[]", false }, { "{}", false }, { "[0]", false }, { "0", true }, { "[0.123456789]", true }, { "{\"token\":\"a\",\"bytes\":[97]}", true } };
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct buf b;
+		struct err err = { .code = ERR_OK };
+		buf_init(&b, SIZE_MAX / 8);
+		buf_add_char(&b, '[');
+		for (size_t k = 0; k < 50000; k++)
+			buf_printf(&b, "%s%s", k ? "," : "", rows[i].piece);
+		buf_add_char(&b, ']');
+		json_t *v = json_parse_answer(buf_str(&b), &err);
+		if ((v != NULL) != rows[i].taken)
+			fail_msg("%s: %s", rows[i].piece, err.text);
+		assert_true(v || str_find(str_from(err.text), STR("lists and objects")) > 0);
+		json_decref(v);
+		json_decref(json_parse_answer((struct str){ b.p, b.n / 2 }, NULL)); /* and what is no JSON is refused without a leak */
+		buf_done(&b);
+	}
+	json_t *v = json_parse_answer(STR("[[],{},0,[[],[]]]"), NULL);
+	assert_int_equal(json_array_size(v), 4);
+	json_decref(v);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -267,6 +296,7 @@ int main(void)
 		cmocka_unit_test(test_json_look_ups_tolerate_anything),
 		cmocka_unit_test(test_json_from_str_replaces_broken_utf8),
 		cmocka_unit_test(test_json_counts_the_values_of_outsiders),
+		cmocka_unit_test(test_json_of_answers_has_no_more_lists_and_objects_than_its_size_allows),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
