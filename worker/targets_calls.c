@@ -20,6 +20,7 @@
 
 #define PARK_BASE_MS     1000
 #define PARK_MAX_MS     60000
+#define PARK_HINT_MS    ((int64_t)24 * 3600 * 1000) /* no hint parks it longer: quotas of a day are the longest, and a garbled date would park it for ever */
 #define REFUSALS_IN_ROW     3
 
 bool target_is_key_class(enum err_code class)
@@ -184,7 +185,7 @@ static void write_sample(const struct target_live *l, struct buf *b, const struc
 
 static void park(struct target_live *l, int64_t ms, const char *why, const struct target_call *call)
 {
-	uint64_t now = loop_now_ms(l->targets->worker->loop), until = now + (uint64_t)ms;
+	uint64_t now = loop_now_ms(l->targets->worker->loop), until = now + (uint64_t)MIN(ms, PARK_HINT_MS);
 	l->park_began_ms = now;
 	if (until <= l->parked_until_ms)
 		return;

@@ -81,6 +81,20 @@ static void test_targets_headers_park_until_the_reset(void **state)
 	assert_int_equal(pg_test_number("select count(*) from target_state where name = 'two/c' and limits_learned like '%output%'"), 0);
 }
 
+/* A garbled date is in the year 9999; a quota of a day turns within one. */
+static void test_targets_no_hint_parks_for_more_than_a_day(void **state)
+{
+	const int64_t day_ms = 24 * 3600 * 1000;
+	struct fleet *f = *state;
+	struct target_call call = fleet_call_of(ERR_QUOTA, 429);
+	struct limit_headers h = { 500, 0, 365 * day_ms, -1, -1, -1, -1, -1, -1, -1, -1, -1 };
+	call.retry_after_ms = 365 * day_ms;
+	fleet_call(f, 0, TARGET_A, call);
+	assert_int_equal(fleet_gate(f, 0, TARGET_A).wait_ms, day_ms);
+	targets_headers(f->workers[0].targets, fleet_at(f, 0, TARGET_C), &h);
+	assert_int_equal(fleet_gate(f, 0, TARGET_C).wait_ms, day_ms);
+}
+
 static void test_targets_a_refused_key_stops_all_its_targets(void **state)
 {
 	struct fleet *f = *state;
@@ -180,6 +194,7 @@ int main(void)
 		WITH_FLEET(test_targets_rate_limits_without_a_hint_double),
 		WITH_FLEET(test_targets_a_late_refusal_parks_again_where_the_park_is_over),
 		WITH_FLEET(test_targets_headers_park_until_the_reset),
+		WITH_FLEET(test_targets_no_hint_parks_for_more_than_a_day),
 		WITH_FLEET(test_targets_a_refused_key_stops_all_its_targets),
 		WITH_FLEET(test_targets_one_odd_answer_disables_no_model),
 		WITH_FLEET(test_targets_operators_pause_and_drain),
