@@ -51,7 +51,7 @@ static bool may_take_long(const struct db_stmt *stmt)
 		                                       &sql_api_file_list, &sql_api_file_list_up, &sql_api_batch_results, &sql_api_batch_output_page,
 		                                       &sql_api_batch_file_spent, &sql_api_batch_cancel_some, &sql_api_batch_retry,
 		                                       &sql_api_file_sweep_expired, &sql_api_file_sweep_uploads, &sql_api_file_sweep_abandoned,
-		                                       &sql_api_file_sweep_chunks,
+		                                       &sql_api_file_sweep_chunks, &sql_api_batch_stage_sweep,
 		                                       &sql_api_cache_stats, &sql_api_cache_entries, &sql_api_cache_clear, &sql_api_door_depth, &sql_api_admin_wake };
 	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
 		if (stmt == lists[i])
@@ -62,7 +62,7 @@ static bool may_take_long(const struct db_stmt *stmt)
 /* Half a megabyte at a time: what follows on the same connection waits for it, and each connection keeps buffers of that size. */
 static bool has_bytes(const struct db_stmt *stmt)
 {
-	static const struct db_stmt *const bytes[] = { &sql_api_blob_chunk_add, &sql_api_blob_read, &sql_api_batch_file_load };
+	static const struct db_stmt *const bytes[] = { &sql_api_blob_chunk_add, &sql_api_blob_read, &sql_api_batch_file_load, &sql_api_batch_stage_add };
 	for (size_t i = 0; i < ARRAY_LEN(bytes); i++)
 		if (stmt == bytes[i])
 			return true;

@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Lines become statements, statements one transaction: `batch_accept`, then `batch_accept_jobs` for each 500 jobs. The
- * statements are built a few hundred lines per turn of the loop, so that a large batch does not hold up other requests,
- * and each line is freed when its bytes are in a statement.
+ * Two flows, never at the same time:
+ *
+ *   stage   lanes ─▶ write          a full group of lines, while the body arrives: one statement, batch_stage_add
+ *   commit  staged ─▶ lanes ─▶ build ─▶ send ─▶ key
+ *
+ * The commit is one transaction: batch_accept, then a batch_accept_jobs for each group, which brings the group's lines or takes them from where they were
+ * staged. Statements are built a group per turn of the loop, so that a large batch does not hold up other requests.
  *
  * A lost connection: db.c sends the transaction again, with the same ids; what was written already is not written
  * twice. A key that belongs to another submission: the first statement writes nothing, the others find no batch and
  * write nothing, and idempotency_get tells whose it is.
+ *
+ * The owner may go while a group is on its way: then the draft goes on without it until the statement is back, and drops the groups.
  */
 #include "api/batches/batch_draft.h"
 
@@ -16,20 +22,21 @@
 #include "api/api.h"
 #include "api/batches/batch_order.h"
 #include "api/jobs/fair_sync.h"
-#include "api/jobs/hints.h"
 #include "api/jobs/lane_ids.h"
 #include "common/conf.h"
 #include "common/fault.h"
 #include "common/hash.h"
+#include "common/log.h"
 #include "common/metrics.h"
 #include "sql_api.h"
 
-#define CHUNK_ROWS   500
-#define CHUNK_BYTES  ((size_t)16 << 20)
+#define GROUP_ROWS   500
+#define GROUP_BYTES  ((size_t)1 << 20)
 #define ERRORS_SHOWN 100
-#define COLUMNS      16
-#define LANE_ASKS    100 /* each brings at most DRAFT_PAIRS of them */
+#define LANES_ASKED  64
+#define LANE_ASKS    100 /* each brings at most LANES_ASKED of them */
 #define LINE_COST    256 /* what a line takes beyond its text */
+#define RETRY_MS     30000
 
 struct draft_line {
 	struct link link;
@@ -38,33 +45,36 @@ struct draft_line {
 	char text[];
 };
 
-enum { LANES, BUILD, SEND, KEY };
+static void stage_start(struct batch_draft *d);
 
-static struct batch_draft *draft_of(struct flow *f)
-{
-	return container_of(f, struct batch_draft, flow);
-}
+/* --- its life --- */
 
-void batch_draft_init(struct batch_draft *d, struct api *api, const struct identity *who)
+struct batch_draft *batch_draft_new(struct api *api, const struct identity *who)
 {
-	*d = (struct batch_draft){
-		.api = api, .tenant_id = who->tenant_id, .weight = who->weight, .key_prefix = str_from(who->key_prefix), .first_answer = 202
-	};
+	struct batch_draft *d = calloc(1, sizeof(*d));
+	assert(d);
+	d->of = (struct batch_lines_of){ .api = api, .tenant_id = who->tenant_id, .weight = who->weight };
+	d->key_prefix = str_from(who->key_prefix);
+	d->first_answer = 202;
 	list_init(&d->lines);
 	buf_init(&d->errors, (size_t)1 << 20);
+	batch_columns_init(&d->group);
+	return d;
 }
 
 static void line_free(struct batch_draft *d, struct draft_line *l)
 {
+	uint64_t bytes = l->bytes + LINE_COST + sizeof(*l);
 	list_remove(&d->lines, &l->link);
+	d->nlines--;
+	d->line_bytes -= l->bytes;
+	d->held -= bytes;
+	d->of.api->batch_bytes -= bytes;
 	free(l);
 }
 
-void batch_draft_done(struct batch_draft *d)
+static void release(struct batch_draft *d)
 {
-	if (!d->api)
-		return;
-	assert(!d->op.active);
 	LIST_EACH_SAFE(&d->lines, k, next)
 	line_free(d, container_of(k, struct draft_line, link));
 	for (size_t i = 0; i < d->nqueries; i++) {
@@ -73,10 +83,50 @@ void batch_draft_done(struct batch_draft *d)
 	}
 	free(d->queries);
 	db_query_done(&d->query);
+	db_query_done(&d->stage_query);
+	batch_columns_done(&d->group);
 	buf_done(&d->errors);
-	d->api->batch_bytes -= d->bytes;
-	d->api = NULL;
+	free(d);
 }
+
+static void on_dropped(struct op *op, int rc)
+{
+	(void)rc; /* what could not be dropped is the sweep's */
+	release(container_of(op, struct batch_draft, query.op));
+}
+
+/* Nobody wants it any more, and nothing of it is on its way. */
+static void abandon(struct batch_draft *d)
+{
+	if (!d->is_made)
+		batch_pairs_return(&d->pairs, &d->of);
+	if (d->groups == 0 || d->is_made) {
+		release(d);
+		return;
+	}
+	db_query_done(&d->query);
+	db_query_init(&d->query, &sql_api_batch_stage_drop);
+	d->query.retry_ms = RETRY_MS;
+	d->query.op.on_done = on_dropped;
+	db_arg_i32(&d->query.args, id_bucket(d->of.batch));
+	db_arg_id(&d->query.args, d->of.batch);
+	db_arg_i64(&d->query.args, d->of.tenant_id);
+	if (api_query_start(d->of.api, &d->query, NULL) < 0)
+		release(d);
+}
+
+void batch_draft_free(struct batch_draft *d)
+{
+	if (!d)
+		return;
+	assert(!d->op.active);
+	d->is_orphan = true;
+	d->on_room = NULL;
+	if (!d->is_staging)
+		abandon(d);
+}
+
+/* --- lines --- */
 
 static struct str put(char **at, struct str s)
 {
@@ -88,6 +138,11 @@ static struct str put(char **at, struct str s)
 	return copy;
 }
 
+static bool is_full(const struct batch_draft *d)
+{
+	return d->nlines >= GROUP_ROWS || d->line_bytes >= GROUP_BYTES;
+}
+
 int batch_draft_add(struct batch_draft *d, const struct submission *s)
 {
 	const struct conf *conf = conf_now();
@@ -96,7 +151,7 @@ int batch_draft_add(struct batch_draft *d, const struct submission *s)
 		               (long long)conf->limits_batch_jobs);
 	size_t n = s->body.n + s->route.n + s->lane.n + s->user.n + s->metadata.n + s->webhook_url.n + s->custom_id.n;
 	uint64_t bytes = n + LINE_COST + sizeof(struct draft_line);
-	if (d->api->batch_bytes + bytes > (uint64_t)conf->limits_batch_memory)
+	if (d->of.api->batch_bytes + bytes > (uint64_t)conf->limits_batch_memory)
 		return err_set(&d->err, ERR_OVERLOADED, "too many batches are arriving at once");
 	struct draft_line *l = calloc(1, sizeof(*l) + n + 1);
 	if (!l)
@@ -113,9 +168,20 @@ int batch_draft_add(struct batch_draft *d, const struct submission *s)
 	l->s.custom_id = put(&at, s->custom_id);
 	list_push(&d->lines, &l->link);
 	d->total++;
-	d->bytes += bytes;
-	d->api->batch_bytes += bytes;
+	d->nlines++;
+	d->line_bytes += n;
+	d->held += bytes;
+	d->of.api->batch_bytes += bytes;
+	if (is_full(d) && !d->is_staging && d->rc == 0)
+		stage_start(d);
 	return 0;
+}
+
+bool batch_draft_has_room(struct batch_draft *d)
+{
+	bool has = d->rc < 0 || !is_full(d);
+	d->told_full = !has;
+	return has;
 }
 
 void batch_draft_add_error(struct batch_draft *d, int64_t line, const struct err *err)
@@ -134,48 +200,178 @@ void batch_draft_add_error(struct batch_draft *d, int64_t line, const struct err
 	buf_add_char(b, '}');
 }
 
-static enum flow_next fail(struct batch_draft *d, int rc, const char *detail)
-{
-	err_set(&d->err, (enum err_code) - rc, "%s", detail);
-	return flow_fail(&d->flow, rc);
-}
-
 /* --- the numbers of all lanes that are named --- */
 
-static enum flow_next lanes_start(struct flow *f)
+/* Names of lanes of its lines that have no number yet. */
+static size_t missing_lanes(struct batch_draft *d, struct str *ret, size_t max)
 {
-	struct batch_draft *d = draft_of(f);
-	struct str missing[DRAFT_PAIRS];
 	size_t n = 0;
 	struct hash seen;
 	hash_init(&seen);
 	LIST_EACH(&d->lines, k)
 	{
 		struct str name = container_of(k, struct draft_line, link)->s.lane;
-		if (n == ARRAY_LEN(missing) || lane_ids_get(d->api->lane_ids, name) > 0 || hash_get(&seen, name))
+		if (n == max || lane_ids_get(d->of.api->lane_ids, name) > 0 || hash_get(&seen, name))
 			continue;
 		hash_set(&seen, name, d);
-		missing[n++] = name;
+		ret[n++] = name;
 	}
 	hash_done(&seen);
+	return n;
+}
+
+static enum flow_next ask_lanes(struct batch_draft *d, struct flow *f, struct db_query *q)
+{
+	struct str missing[LANES_ASKED];
+	size_t n = missing_lanes(d, missing, LANES_ASKED);
 	if (n == 0)
 		return FLOW_NEXT;
-	int rc = lane_ids_ask(d->api->lane_ids, &d->query, missing, n, f);
-	return rc < 0 ? fail(d, rc, "the database has too much to do") : FLOW_WAIT;
+	/* A lane that another process makes at the same time is only seen by the next look. */
+	if (++d->lane_asks > LANE_ASKS)
+		return flow_fail(f, err_set(&d->err, ERR_DB_CONFLICT, "the lanes of the routes were not made"));
+	int rc = lane_ids_ask(d->of.api->lane_ids, q, missing, n, f);
+	return rc < 0 ? flow_fail(f, err_set(&d->err, (enum err_code)-rc, "the database has too much to do")) : FLOW_WAIT;
+}
+
+static enum flow_next learn_lanes(struct batch_draft *d, struct flow *f, const struct db_query *q, int rc)
+{
+	if (rc < 0)
+		return flow_fail(f, err_set(&d->err, (enum err_code)-rc, "the lanes of the routes could not be found"));
+	lane_ids_learn(d->of.api->lane_ids, q);
+	return flow_jump(f, f->at);
+}
+
+/* --- groups --- */
+
+static void ensure_id(struct batch_draft *d)
+{
+	if (id_is_zero(d->of.batch))
+		d->of.batch = d->id = id_make(d->key.p ? id_bucket_of_key(d->of.tenant_id, d->key) : -1);
+}
+
+/* Moves lines, whose lanes are known, into the columns of the group. */
+static void fill_group(struct batch_draft *d)
+{
+	batch_columns_clear(&d->group);
+	while (d->group.rows < GROUP_ROWS && d->group.bytes < GROUP_BYTES && !list_is_empty(&d->lines)) {
+		struct draft_line *l = container_of(list_first(&d->lines), struct draft_line, link);
+		int lane = lane_ids_get(d->of.api->lane_ids, l->s.lane);
+		assert(lane > 0);
+		batch_columns_add(&d->group, &d->of, &d->pairs, d->indexed++, lane, &l->s);
+		line_free(d, l);
+	}
+}
+
+enum { STAGE_LANES, STAGE_WRITE };
+
+static struct batch_draft *staging(struct flow *f)
+{
+	return container_of(f, struct batch_draft, stage);
+}
+
+static enum flow_next stage_lanes_start(struct flow *f)
+{
+	return ask_lanes(staging(f), f, &staging(f)->stage_query);
+}
+
+static enum flow_next stage_lanes_done(struct flow *f, int rc)
+{
+	return learn_lanes(staging(f), f, &staging(f)->stage_query, rc);
+}
+
+static enum flow_next stage_write_start(struct flow *f)
+{
+	struct batch_draft *d = staging(f);
+	struct db_query *q = &d->stage_query;
+	if (d->is_orphan)
+		return flow_over(f, -(int)ERR_CANCELED);
+	fill_group(d);
+	fair_sync_touch(d->of.api->fair_sync);
+	db_query_done(q);
+	db_query_init(q, &sql_api_batch_stage_add);
+	q->retry_ms = RETRY_MS;
+	db_arg_i32(&q->args, id_bucket(d->of.batch));
+	db_arg_id(&q->args, d->of.batch);
+	db_arg_i64(&q->args, d->of.tenant_id);
+	db_arg_i32(&q->args, d->groups++);
+	batch_columns_arg(&d->group, &q->args);
+	int rc = api_query_start(d->of.api, q, f);
+	return rc < 0 ? flow_fail(f, err_set(&d->err, (enum err_code)-rc, "the database has too much to do")) : FLOW_WAIT;
+}
+
+static enum flow_next stage_write_done(struct flow *f, int rc)
+{
+	struct batch_draft *d = staging(f);
+	if (rc < 0)
+		return flow_fail(f, err_set(&d->err, (enum err_code)-rc, "the batch could not be written: send it again"));
+	(void)FAULT("batch.after_stage");
+	db_query_done(&d->stage_query);
+	return is_full(d) && !d->is_orphan ? flow_jump(f, STAGE_LANES) : flow_over(f, 0);
+}
+
+static const struct flow_step stage_steps[] = {
+	[STAGE_LANES] = { "lanes", stage_lanes_start, stage_lanes_done },
+	[STAGE_WRITE] = { "write", stage_write_start, stage_write_done },
+	{ .name = NULL },
+};
+
+static void on_staged(struct flow *f, int rc)
+{
+	struct batch_draft *d = staging(f);
+	d->is_staging = false;
+	d->rc = rc;
+	if (d->is_orphan) {
+		abandon(d);
+	} else if (d->staged.active) {
+		op_done(&d->staged, rc);
+	} else if (d->on_room && d->told_full && (rc < 0 || !is_full(d))) {
+		d->told_full = false;
+		d->on_room(d);
+	}
+}
+
+static void stage_start(struct batch_draft *d)
+{
+	ensure_id(d);
+	d->is_staging = true;
+	flow_start(&d->stage, "batch_stage", stage_steps, on_staged);
+}
+
+/* --- the commit's statements --- */
+
+enum { STAGED, LANES, BUILD, SEND, KEY };
+
+static struct batch_draft *draft_of(struct flow *f)
+{
+	return container_of(f, struct batch_draft, commit);
+}
+
+static enum flow_next fail(struct batch_draft *d, int rc, const char *detail)
+{
+	err_set(&d->err, (enum err_code)-rc, "%s", detail);
+	return flow_fail(&d->commit, rc);
+}
+
+static enum flow_next staged_start(struct flow *f)
+{
+	struct batch_draft *d = draft_of(f);
+	if (d->rc < 0)
+		return flow_fail(f, d->rc);
+	if (!d->is_staging)
+		return FLOW_NEXT;
+	op_start(&d->staged, f, "a group of the batch", NULL);
+	return FLOW_WAIT;
+}
+
+static enum flow_next lanes_start(struct flow *f)
+{
+	return ask_lanes(draft_of(f), f, &draft_of(f)->query);
 }
 
 static enum flow_next lanes_done(struct flow *f, int rc)
 {
-	struct batch_draft *d = draft_of(f);
-	if (rc < 0)
-		return fail(d, rc, "the lanes of the routes could not be found");
-	lane_ids_learn(d->api->lane_ids, &d->query);
-	/* A lane that another process makes at the same time is only seen by the next look. */
-	return ++d->lane_asks < LANE_ASKS ? flow_jump(f, LANES)
-	                                  : fail(d, -(int)ERR_DB_CONFLICT, "the lanes of the routes were not made");
+	return learn_lanes(draft_of(f), f, &draft_of(f)->query, rc);
 }
-
-/* --- statements --- */
 
 static struct db_query *add_query(struct batch_draft *d, const struct db_stmt *stmt)
 {
@@ -193,14 +389,14 @@ static struct db_query *add_query(struct batch_draft *d, const struct db_stmt *s
 
 static void begin(struct batch_draft *d)
 {
-	d->id = id_make(d->key.p ? id_bucket_of_key(d->tenant_id, d->key) : -1);
+	ensure_id(d);
 	struct db_args *a = &add_query(d, &sql_api_batch_accept)->args;
 	struct buf errors;
 	buf_init(&errors, (size_t)2 << 20);
 	buf_printf(&errors, "[%.*s]", (int)d->errors.n, d->errors.n ? d->errors.p : "");
 	db_arg_i32(a, id_bucket(d->id));
 	db_arg_id(a, d->id);
-	db_arg_i64(a, d->tenant_id);
+	db_arg_i64(a, d->of.tenant_id);
 	db_arg_i32(a, d->total);
 	db_arg_text_or_null(a, d->error_count > 0 ? buf_str(&errors) : (struct str){ 0 });
 	db_arg_i32(a, d->error_count);
@@ -214,6 +410,7 @@ static void begin(struct batch_draft *d)
 	                  conf_now()->retention_payload_ms)); /* never shorter than its jobs live */
 	db_arg_i16(a, (int16_t)d->first_answer);
 	db_arg_i16(a, (int16_t)d->form);
+	db_arg_i32(a, d->groups);
 	buf_done(&errors);
 }
 
@@ -223,7 +420,7 @@ static void begin_file(struct batch_draft *d)
 	const struct batch_order *o = d->order;
 	db_arg_i32(a, id_bucket(d->id));
 	db_arg_id(a, d->id);
-	db_arg_i64(a, d->tenant_id);
+	db_arg_i64(a, d->of.tenant_id);
 	db_arg_i16(a, (int16_t)o->form);
 	db_arg_i16(a, (int16_t)o->priority);
 	db_arg_text(a, o->endpoint);
@@ -243,80 +440,57 @@ static void begin_file(struct batch_draft *d)
 		db_arg_null(a);
 }
 
-static void note_pair(struct batch_draft *d, int lane, int priority)
+static struct db_args *begin_jobs(struct batch_draft *d)
 {
-	for (size_t i = 0; i < d->npairs; i++)
-		if (d->pairs[i].lane == lane && d->pairs[i].priority == priority)
-			return;
-	if (d->npairs < DRAFT_PAIRS)
-		d->pairs[d->npairs++] = (struct draft_pair){ lane, priority };
-}
-
-static void add_line(struct batch_draft *d, struct db_array *c, const struct submission *s)
-{
-	int lane = lane_ids_get(d->api->lane_ids, s->lane);
-	assert(lane > 0);
-	int64_t floor, pass = fairness_pass(d->api->fairness, d->tenant_id, d->weight, lane, s->priority,
-	                                    loop_now_ms(&d->api->loop), &floor);
-	note_pair(d, lane, s->priority);
-	db_array_id(&c[0], id_make(id_bucket(d->id)));
-	db_array_i32(&c[1], d->written_index++);
-	db_array_i16(&c[2], (int16_t)s->kind);
-	db_array_i16(&c[3], (int16_t)s->priority);
-	db_array_i32(&c[4], lane);
-	db_array_text(&c[5], s->route);
-	db_array_text_or_null(&c[6], s->user);
-	db_array_text_or_null(&c[7], s->metadata);
-	db_array_time_or_null(&c[8], s->run_at_us);
-	db_array_time_or_null(&c[9], s->expires_at_us);
-	db_array_text_or_null(&c[10], s->webhook_url);
-	db_array_text(&c[11], s->body);
-	db_array_i64(&c[12], pass);
-	db_array_i64(&c[13], floor);
-	db_array_i16(&c[14], (int16_t)s->max_attempts);
-	db_array_text_or_null(&c[15], s->custom_id);
-}
-
-static void build_chunk(struct batch_draft *d)
-{
-	static const enum db_type types[COLUMNS] = { DB_UUID, DB_INT4, DB_INT2, DB_INT2, DB_INT4,
-		                                     DB_TEXT, DB_TEXT, DB_TEXT, DB_TIME, DB_TIME,
-		                                     DB_TEXT, DB_TEXT, DB_INT8, DB_INT8, DB_INT2, DB_TEXT };
-	struct db_array columns[COLUMNS];
-	for (size_t i = 0; i < COLUMNS; i++)
-		db_array_init(&columns[i], types[i], (size_t)1 << 30);
-	size_t bytes = 0;
-	for (int rows = 0; rows < CHUNK_ROWS && bytes < CHUNK_BYTES && !list_is_empty(&d->lines); rows++) {
-		struct draft_line *l = container_of(list_first(&d->lines), struct draft_line, link);
-		bytes += l->bytes;
-		add_line(d, columns, &l->s);
-		line_free(d, l);
-	}
 	struct db_args *a = &add_query(d, &sql_api_batch_accept_jobs)->args;
 	db_arg_i32(a, id_bucket(d->id));
 	db_arg_id(a, d->id);
-	db_arg_i64(a, d->tenant_id);
-	for (size_t i = 0; i < COLUMNS; i++) {
-		db_arg_array(a, &columns[i]);
-		db_array_done(&columns[i]);
-	}
+	db_arg_i64(a, d->of.tenant_id);
+	return a;
+}
+
+static void end_jobs(const struct batch_draft *d, struct db_args *a)
+{
 	db_arg_i16(a, (int16_t)d->form);
 	db_arg_i64(a, conf_now()->job_expires_ms);
 	db_arg_text_or_null(a, d->key_prefix);
 }
 
+/* The lines that are here. */
+static void add_group(struct batch_draft *d)
+{
+	fill_group(d);
+	struct db_args *a = begin_jobs(d);
+	batch_columns_arg(&d->group, a);
+	end_jobs(d, a);
+	db_arg_null(a);
+}
+
+static void add_staged(struct batch_draft *d)
+{
+	for (int number = 0; number < d->groups; number++) {
+		struct db_args *a = begin_jobs(d);
+		for (int i = 0; i < BATCH_COLUMNS; i++)
+			db_arg_null(a);
+		end_jobs(d, a);
+		db_arg_i32(a, number);
+	}
+}
+
 static enum flow_next build_start(struct flow *f)
 {
 	struct batch_draft *d = draft_of(f);
-	if (d->nqueries == 0)
+	if (d->nqueries == 0) {
 		begin(d);
+		add_staged(d);
+	}
 	if (d->order)
 		begin_file(d);
-	else
-		build_chunk(d);
+	else if (!list_is_empty(&d->lines))
+		add_group(d);
 	if (list_is_empty(&d->lines))
 		return FLOW_NEXT;
-	nap_start(&d->nap, &d->api->loop, f, 0);
+	nap_start(&d->nap, &d->of.api->loop, f, 0);
 	return FLOW_WAIT;
 }
 
@@ -328,9 +502,9 @@ static enum flow_next build_done(struct flow *f, int rc)
 static enum flow_next send_start(struct flow *f)
 {
 	struct batch_draft *d = draft_of(f);
-	fair_sync_touch(d->api->fair_sync);
+	fair_sync_touch(d->of.api->fair_sync);
 	d->tx = (struct db_tx){ .queries = d->queries, .n = d->nqueries, .retry_ms = conf_now()->intake_deadline_ms };
-	int rc = api_tx_start(d->api, &d->tx, f);
+	int rc = api_tx_start(d->of.api, &d->tx, f);
 	return rc < 0 ? fail(d, rc, "the database has too much to do") : FLOW_WAIT;
 }
 
@@ -340,11 +514,11 @@ static enum flow_next send_done(struct flow *f, int rc)
 	if (rc < 0)
 		return fail(d, rc, "the batch may or may not have been written: repeat it with its Idempotency-Key");
 	(void)FAULT("accept.after_commit");
-	if (db_rows(d->queries[0]) == 0 && d->key.p)
-		return FLOW_NEXT;
+	if (db_rows(d->queries[0]) == 0)
+		return d->key.p ? FLOW_NEXT : fail(d, -(int)ERR_DATABASE, "lines of the batch were lost by the database: send it again");
 	metric_add(METRIC_ACCEPTED, "", d->total);
-	for (size_t i = 0; i < d->npairs; i++)
-		hints_ready(d->api->hints, d->pairs[i].lane, d->pairs[i].priority);
+	d->is_made = true;
+	batch_pairs_ready(&d->pairs, d->of.api);
 	return flow_over(f, 0);
 }
 
@@ -356,7 +530,7 @@ static enum flow_next key_start(struct flow *f)
 	db_array_init(&tenant, DB_INT8, 1024);
 	db_array_init(&key, DB_TEXT, 1024);
 	db_array_i32(&bucket, id_bucket(d->id));
-	db_array_i64(&tenant, d->tenant_id);
+	db_array_i64(&tenant, d->of.tenant_id);
 	db_array_text(&key, d->key);
 	db_query_done(&d->query);
 	db_query_init(&d->query, &sql_api_idempotency_get);
@@ -366,7 +540,7 @@ static enum flow_next key_start(struct flow *f)
 	db_array_done(&bucket);
 	db_array_done(&tenant);
 	db_array_done(&key);
-	int rc = api_query_start(d->api, &d->query, f);
+	int rc = api_query_start(d->of.api, &d->query, f);
 	return rc < 0 ? fail(d, rc, "the database has too much to do") : FLOW_WAIT;
 }
 
@@ -377,10 +551,12 @@ static enum flow_next key_done(struct flow *f, int rc)
 	if (rc < 0)
 		return fail(d, rc, "it is not known whose the Idempotency-Key is: send it again");
 	if (db_rows(q) != 1)
-		return fail(d, -(int)ERR_DB_CONFLICT, "the Idempotency-Key lapsed just now: send it again");
+		return fail(d, -(int)ERR_DATABASE, "the Idempotency-Key lapsed just now, or lines of the batch were lost by the database: send it again");
 	struct id owner = db_get_id(q, 0, 5);
-	if (id_eq(owner, d->id))
+	if (id_eq(owner, d->id)) {
+		d->is_made = true;
 		return flow_over(f, 0);
+	}
 	struct str fingerprint = db_get_str(q, 0, 3);
 	if (fingerprint.n != sizeof(d->fingerprint) || memcmp(fingerprint.p, d->fingerprint, fingerprint.n) != 0)
 		return fail(d, -(int)ERR_KEY_REUSED,
@@ -393,6 +569,7 @@ static enum flow_next key_done(struct flow *f, int rc)
 }
 
 static const struct flow_step commit_steps[] = {
+	[STAGED] = { "staged", staged_start, NULL },
 	[LANES] = { "lanes", lanes_start, lanes_done },
 	[BUILD] = { "build", build_start, build_done },
 	[SEND] = { "send", send_start, send_done },
@@ -409,5 +586,5 @@ void batch_draft_commit(struct batch_draft *d, struct flow *flow)
 {
 	assert((d->total > 0 || d->order) && d->nqueries == 0);
 	op_start(&d->op, flow, "the batch's transaction", NULL);
-	flow_start(&d->flow, "batch_commit", commit_steps, on_commit_end);
+	flow_start(&d->commit, "batch_commit", commit_steps, on_commit_end);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A line is judged from the outside in: JSON, the four members, then the body by its endpoint's face and by the rules for native jobs. The first fault of a
- * line is the one that is told. Codes are OpenAI's where it has one; of the body all faults but an unknown model are invalid_request.
+ * line is the one that is told. Codes are OpenAI's where it has one; of the body all faults but an unknown model and previous response are invalid_request.
  *
  * Beyond OpenAI: any model in any line, and the member `millrace` of a body. The line's deadline is the batch's, if it names no earlier one.
  */
@@ -72,7 +72,8 @@ int batch_line_blame(const struct err *err, struct batch_fault *ret)
 		param[s.n] = '\0';
 	}
 	buf_done(&b);
-	return fault(ret, err->code == ERR_UNKNOWN_ROUTE ? "model_not_found" : "invalid_request", param, err->text);
+	const char *code = err->code == ERR_UNKNOWN_ROUTE ? "model_not_found" : err->code == ERR_PREVIOUS_NOT_FOUND ? "previous_response_not_found" : "invalid_request";
+	return fault(ret, code, param, err->text);
 }
 
 /* --- the line itself --- */
@@ -132,8 +133,6 @@ static int read_body(struct arena *a, const struct batch_line_rules *rules, stru
 		return batch_line_blame(&err, f);
 	if (line->face.stream)
 		return fault(f, "invalid_request", "body.stream", "An answer in a batch is whole: leave 'stream' out.");
-	if (line->face.previous.p)
-		return fault(f, "invalid_request", "body.previous_response_id", "A line of a batch cannot go on from another response.");
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  *   open ─▶ piece ─▶ lines ─▶ piece ─▶ … ─▶ send the last group
- *                     ▲ ├─▶ parts   files that the line names become part of it
+ *                     ▲ ├─▶ gather  what the line names becomes part of it
  *                     │ ├─▶ lane    the number of a lane that was not met yet
  *                     │ ├─▶ room    what the cost cap leaves
  *                     └─┴── send    a group is full: 500 lines or 4 MiB
@@ -21,11 +21,11 @@
 #include <string.h>
 
 #include "api/api.h"
+#include "api/batches/batch_columns.h"
+#include "api/batches/batch_gather.h"
 #include "api/batches/batch_lines.h"
 #include "api/batches/batch_work.h"
 #include "api/jobs/fair_sync.h"
-#include "api/files/file_parts.h"
-#include "api/jobs/hints.h"
 #include "api/jobs/lane_ids.h"
 #include "common/clock.h"
 #include "common/fault.h"
@@ -37,9 +37,8 @@
 #define GROUP_ROWS  500
 #define GROUP_BYTES ((size_t)4 << 20)
 #define SCRATCH_MAX ((size_t)1 << 30)
-#define COLUMNS     20
+#define ENDS        4 /* columns of how a line ends that never runs, and of what it may cost */
 #define LANE_ASKS   100
-#define PAIRS       64
 #define NO_REQUEST  "{\"route\":\"default\",\"request\":{}}" /* stored of a line that is not valid any more */
 
 struct batch_load {
@@ -48,7 +47,7 @@ struct batch_load {
 	struct batch_work *w;
 	struct blob_read read;
 	struct batch_lines lines;
-	struct file_parts parts;
+	struct batch_gather gather;
 	struct nap nap;
 	struct db_query query;
 	bool is_end, is_gone; /* of the file */
@@ -59,20 +58,16 @@ struct batch_load {
 	bool has_line, is_judged;
 	int lane_asks;
 	/* The group. */
-	struct db_array columns[COLUMNS];
-	int rows;
-	size_t bytes;
+	struct batch_columns group;
+	struct db_array ends[ENDS];
 	int64_t end; /* place in the file after it */
-	struct load_pair {
-		int lane, priority;
-	} pairs[PAIRS];
-	size_t npairs;
+	struct batch_pairs pairs;
 	/* The cost cap. */
 	int64_t room; /* nano-dollars that are left; -1: to be asked for */
 	int live;     /* jobs that had not ended then */
 };
 
-enum { OPEN, PIECE, LINES, PARTS, LANE, ROOM, SEND, REST };
+enum { OPEN, PIECE, LINES, GATHER, LANE, ROOM, SEND, REST };
 
 static struct batch_load *load_of(struct flow *f)
 {
@@ -163,7 +158,7 @@ static void judge(struct batch_load *l)
 	l->is_judged = true;
 }
 
-/* True: files have to become part of it first. */
+/* True: what it names has to become part of it first. */
 static bool open_line(struct batch_load *l, struct str text, bool is_long)
 {
 	struct batch_line_rules rules;
@@ -178,27 +173,26 @@ static bool open_line(struct batch_load *l, struct str text, bool is_long)
 	} else {
 		batch_line_open(&l->scratch, &rules, text, &l->line, &l->fault);
 	}
-	if (!l->fault.code && file_parts_has(l->line.face.request))
+	if (!l->fault.code && batch_gather_has(&l->line.face))
 		return true;
 	judge(l);
 	return false;
 }
 
-static enum flow_next parts_start(struct flow *f)
+static enum flow_next gather_start(struct flow *f)
 {
 	struct batch_load *l = load_of(f);
-	file_parts_start(&l->parts, l->w->api, l->w->tenant_id, l->line.face.request, "", f);
+	batch_gather_start(&l->gather, l->w->api, l->w->tenant_id, &l->line.face, f);
 	return FLOW_WAIT;
 }
 
-static enum flow_next parts_done(struct flow *f, int rc)
+static enum flow_next gather_done(struct flow *f, int rc)
 {
 	struct batch_load *l = load_of(f);
-	if (rc < 0 && (l->parts.err.code == ERR_OK || err_is_retryable((int)l->parts.err.code)))
+	if (rc < 0 && !l->gather.fault.code)
 		return flow_fail(f, rc);
-	if (rc < 0)
-		batch_line_blame(&l->parts.err, &l->fault);
-	file_parts_done(&l->parts);
+	l->fault = l->gather.fault;
+	batch_gather_done(&l->gather);
 	judge(l);
 	return flow_jump(f, LINES);
 }
@@ -260,22 +254,13 @@ static bool has_room(struct batch_load *l, int *ret_step)
 		return true;
 	if (l->room >= 0 && l->line.cost.call_nanousd <= l->room / l->line.s.max_attempts)
 		return true;
-	*ret_step = l->rows > 0 ? SEND : ROOM;
+	*ret_step = l->group.rows > 0 ? SEND : ROOM;
 	return false;
 }
 
 /* --- the group --- */
 
-static void note_pair(struct batch_load *l, int lane, int priority)
-{
-	for (size_t i = 0; i < l->npairs; i++)
-		if (l->pairs[i].lane == lane && l->pairs[i].priority == priority)
-			return;
-	if (l->npairs < PAIRS)
-		l->pairs[l->npairs++] = (struct load_pair){ lane, priority };
-}
-
-static void add_end(struct batch_load *l, struct db_array *c)
+static void add_end(struct batch_load *l)
 {
 	int status = 0;
 	struct str code = { 0 }, text = { 0 };
@@ -292,9 +277,9 @@ static void add_end(struct batch_load *l, struct db_array *c)
 		code = str_from(err_code_name(ERR_BATCH_COST_CAP));
 		text = STR("the batch's cost cap left no room for this line");
 	}
-	db_array_i16(&c[17], (int16_t)status);
-	db_array_text_or_null(&c[18], code);
-	db_array_text_or_null(&c[19], text);
+	db_array_i16(&l->ends[1], (int16_t)status);
+	db_array_text_or_null(&l->ends[2], code);
+	db_array_text_or_null(&l->ends[3], text);
 }
 
 static void add_bound(struct batch_load *l, struct db_array *c)
@@ -313,31 +298,11 @@ static void add_bound(struct batch_load *l, struct db_array *c)
 
 static void add_line(struct batch_load *l, int lane)
 {
-	const struct submission *s = &l->line.s;
-	struct batch_work *w = l->w;
-	struct db_array *c = l->columns;
-	int64_t floor, pass = fairness_pass(w->api->fairness, w->tenant_id, w->weight, lane, s->priority, loop_now_ms(&w->api->loop), &floor);
-	note_pair(l, lane, s->priority);
-	db_array_id(&c[0], id_make(id_bucket(w->id)));
-	db_array_i32(&c[1], w->loaded + l->rows);
-	db_array_i16(&c[2], (int16_t)s->kind);
-	db_array_i16(&c[3], (int16_t)s->priority);
-	db_array_i32(&c[4], lane);
-	db_array_text(&c[5], s->route);
-	db_array_text_or_null(&c[6], s->user);
-	db_array_text_or_null(&c[7], s->metadata);
-	db_array_time_or_null(&c[8], s->run_at_us);
-	db_array_time(&c[9], s->expires_at_us);
-	db_array_text_or_null(&c[10], s->webhook_url);
-	db_array_text(&c[11], s->body);
-	db_array_i64(&c[12], pass);
-	db_array_i64(&c[13], floor);
-	db_array_i16(&c[14], (int16_t)s->max_attempts);
-	db_array_text_or_null(&c[15], s->custom_id);
-	add_bound(l, &c[16]);
-	add_end(l, c);
-	l->rows++;
-	l->bytes += s->body.n;
+	const struct batch_work *w = l->w;
+	const struct batch_lines_of of = { w->api, w->id, w->tenant_id, w->weight };
+	batch_columns_add(&l->group, &of, &l->pairs, w->loaded + l->group.rows, lane, &l->line.s);
+	add_bound(l, &l->ends[0]);
+	add_end(l);
 	l->end = l->lines.at;
 	drop_line(l);
 }
@@ -351,7 +316,8 @@ static int place_line(struct batch_load *l)
 	if (!has_room(l, &step))
 		return step;
 	add_line(l, lane);
-	return l->rows >= GROUP_ROWS || l->bytes >= GROUP_BYTES || l->w->loaded + l->rows >= l->w->total ? SEND : LINES;
+	const struct batch_columns *g = &l->group;
+	return g->rows >= GROUP_ROWS || g->bytes >= GROUP_BYTES || l->w->loaded + g->rows >= l->w->total ? SEND : LINES;
 }
 
 /* The piece is used up. A file that ends before all lines that were counted are there is not the one that was valid. */
@@ -359,7 +325,7 @@ static enum flow_next no_line(struct batch_load *l)
 {
 	if (!l->is_end)
 		return flow_jump(&l->flow, PIECE);
-	return l->rows > 0 ? flow_jump(&l->flow, SEND) : gone(l);
+	return l->group.rows > 0 ? flow_jump(&l->flow, SEND) : gone(l);
 }
 
 static enum flow_next lines_start(struct flow *f)
@@ -378,7 +344,7 @@ static enum flow_next lines_start(struct flow *f)
 			if (!batch_lines_next(&l->lines, l->is_end, &text, &is_long))
 				return no_line(l);
 			if (open_line(l, text, is_long))
-				return flow_jump(f, PARTS);
+				return flow_jump(f, GATHER);
 		}
 		step = place_line(l);
 		if (step != LINES)
@@ -397,10 +363,10 @@ static enum flow_next lines_done(struct flow *f, int rc)
 
 static void columns_init(struct batch_load *l)
 {
-	static const enum db_type types[COLUMNS] = { DB_UUID, DB_INT4, DB_INT2, DB_INT2, DB_INT4, DB_TEXT, DB_TEXT, DB_TEXT, DB_TIME, DB_TIME,
-		                                     DB_TEXT, DB_TEXT, DB_INT8, DB_INT8, DB_INT2, DB_TEXT, DB_INT8, DB_INT2, DB_TEXT, DB_TEXT };
-	for (size_t i = 0; i < COLUMNS; i++)
-		db_array_init(&l->columns[i], types[i], (size_t)1 << 30);
+	static const enum db_type ends[ENDS] = { DB_INT8, DB_INT2, DB_TEXT, DB_TEXT };
+	batch_columns_init(&l->group);
+	for (size_t i = 0; i < ENDS; i++)
+		db_array_init(&l->ends[i], ends[i], (size_t)1 << 30);
 }
 
 static enum flow_next send_start(struct flow *f)
@@ -418,9 +384,10 @@ static enum flow_next send_start(struct flow *f)
 	db_arg_i64(a, w->loaded_at);
 	db_arg_i64(a, l->end);
 	db_arg_i64(a, BATCH_LEASE_MS);
-	for (size_t i = 0; i < COLUMNS; i++) {
-		db_arg_array(a, &l->columns[i]);
-		db_array_clear(&l->columns[i]);
+	batch_columns_arg(&l->group, a);
+	for (size_t i = 0; i < ENDS; i++) {
+		db_arg_array(a, &l->ends[i]);
+		db_array_clear(&l->ends[i]);
 	}
 	db_arg_i16(a, (int16_t)w->form);
 	db_arg_text_or_null(a, w->key_prefix);
@@ -439,13 +406,12 @@ static enum flow_next send_done(struct flow *f, int rc)
 	db_query_done(&l->query); /* its text is not held while the next group grows */
 	if (!is_written)
 		return flow_jump(f, REST); /* canceled, or another's */
-	metric_add(METRIC_ACCEPTED, "", l->rows);
-	for (size_t i = 0; i < l->npairs; i++)
-		hints_ready(w->api->hints, l->pairs[i].lane, l->pairs[i].priority);
-	w->loaded += l->rows;
+	metric_add(METRIC_ACCEPTED, "", l->group.rows);
+	batch_pairs_ready(&l->pairs, w->api);
+	w->loaded += l->group.rows;
 	w->loaded_at = l->end;
-	l->rows = 0;
-	l->bytes = l->npairs = 0;
+	batch_columns_clear(&l->group);
+	l->pairs.n = 0;
 	if (w->loaded < w->total)
 		return flow_jump(f, LINES);
 	w->stage = BATCH_RUNNING;
@@ -469,7 +435,7 @@ static const struct flow_step steps[] = {
 	[OPEN] = { "open", open_start, open_done },
 	[PIECE] = { "piece", piece_start, piece_done },
 	[LINES] = { "lines", lines_start, lines_done },
-	[PARTS] = { "parts", parts_start, parts_done },
+	[GATHER] = { "gather", gather_start, gather_done },
 	[LANE] = { "lane", lane_start, lane_done },
 	[ROOM] = { "room", room_start, room_done },
 	[SEND] = { "send", send_start, send_done },
@@ -510,11 +476,12 @@ void batch_load_free(struct batch_load *l)
 		return;
 	assert(!l->op.active);
 	drop_line(l);
-	file_parts_done(&l->parts);
+	batch_gather_done(&l->gather);
 	blob_read_done(&l->read);
 	batch_lines_done(&l->lines);
-	for (size_t i = 0; i < COLUMNS; i++)
-		db_array_done(&l->columns[i]);
+	batch_columns_done(&l->group);
+	for (size_t i = 0; i < ENDS; i++)
+		db_array_done(&l->ends[i]);
 	db_query_done(&l->query);
 	free(l);
 }

@@ -7,7 +7,7 @@
 #include "common/buf.h"
 #include "common/db/db.h"
 
-/* The columns of batch_get.sql, batch_list.sql and batch_list_up.sql; those from STAGE on are NULL where there is no file. */
+/* The columns of the view batch_now (migrations/0005_mends.sql); those from STAGE on are NULL where there is no file. */
 enum batch_column {
 	BATCH_COL_ID,
 	BATCH_COL_TOTAL,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Many jobs in one body: NDJSON, which is judged line by line while it arrives, or {"jobs": […]}. Bad lines are
- * reported and do not stop the good ones; a body without a good one is refused. Nothing is written until the body is
- * whole, so a client that vanishes leaves nothing.
+ * reported and do not stop the good ones; a body without a good one is refused. Full groups of lines are written while
+ * the body arrives, where nobody sees them (batch_draft.h): a client that vanishes leaves nothing.
  *
  * A body that names a file (batch_order.h) has no jobs yet: the batch is written, and batch_keeper.c does the rest.
  *
@@ -26,7 +26,8 @@
 
 struct upload {
 	struct op op; /* the arrival of the body */
-	struct batch_draft draft;
+	struct request *q;
+	struct batch_draft *draft; /* owned */
 	struct buf line; /* one that is not complete yet */
 	int64_t line_no; /* of the last one, from 1 */
 	bool is_cut;     /* the line is over its limit; what follows of it is dropped */
@@ -38,7 +39,7 @@ struct upload {
 static void release(struct request *q)
 {
 	struct upload *u = q->state;
-	batch_draft_done(&u->draft);
+	batch_draft_free(u->draft);
 	buf_done(&u->line);
 }
 
@@ -48,7 +49,9 @@ static struct upload *upload_new(struct request *q)
 	q->state = u;
 	q->release = release;
 	buf_init(&u->line, (size_t)conf_now()->limits_body_bytes);
-	batch_draft_init(&u->draft, q->api, &q->who);
+	u->q = q;
+	u->draft = batch_draft_new(q->api, &q->who);
+	u->draft->user = u;
 	return u;
 }
 
@@ -69,15 +72,26 @@ static void on_client_gone(struct request *q)
 		arrival_over(u, -(int)ERR_CANCELED);
 }
 
+/* The rest of the body is read when there is room for its lines. */
+static void on_room(struct batch_draft *d)
+{
+	struct upload *u = d->user;
+	if (d->rc < 0)
+		arrival_over(u, d->rc);
+	else
+		http_body_resume(u->q->http);
+}
+
 static enum flow_next receive_start(struct flow *f)
 {
 	struct request *q = request_of(f);
 	struct upload *u = upload_new(q);
-	if (request_key(q, &u->draft.key) < 0)
+	if (request_key(q, &u->draft->key) < 0)
 		return request_refuse(q);
 	if (q->api->batch_bytes >= (uint64_t)conf_now()->limits_batch_memory)
 		return request_fail(q, ERR_OVERLOADED, "too many batches are arriving at once");
 	q->on_gone = on_client_gone;
+	u->draft->on_room = on_room;
 	op_start(&u->op, f, "the body", NULL);
 	if (q->whole)
 		arrival_over(u, 0);
@@ -86,7 +100,7 @@ static enum flow_next receive_start(struct flow *f)
 
 static int take_line(struct upload *u, struct str line)
 {
-	struct batch_draft *d = &u->draft;
+	struct batch_draft *d = u->draft;
 	struct err err = { 0 };
 	u->line_no++;
 	if (d->key.p) {
@@ -101,7 +115,7 @@ static int take_line(struct upload *u, struct str line)
 	line = str_trim(line);
 	if (line.n == 0)
 		return 0;
-	const struct submission_rules rules = { conf_now(), &d->api->guard, clock_wall_us() };
+	const struct submission_rules rules = { conf_now(), &d->of.api->guard, clock_wall_us() };
 	struct submission s = { 0 };
 	struct arena scratch;
 	arena_init(&scratch, SCRATCH_MAX);
@@ -151,6 +165,8 @@ static void on_piece(struct request *q, struct str piece)
 	int rc = take_piece(u, piece);
 	if (rc < 0)
 		arrival_over(u, rc);
+	else if (!batch_draft_has_room(u->draft))
+		http_body_pause(q->http);
 }
 
 static void on_whole(struct request *q)
@@ -167,11 +183,11 @@ static enum flow_next receive_done(struct flow *f, int rc)
 	struct request *q = request_of(f);
 	struct upload *u = q->state;
 	q->on_gone = NULL;
-	if (u->draft.err.code != ERR_OK)
-		q->err = u->draft.err;
+	if (u->draft->err.code != ERR_OK)
+		q->err = u->draft->err;
 	if (rc < 0)
 		return q->err.code ? request_refuse(q) : request_fail(q, rc, "the client left");
-	request_fingerprint(q, (struct str){ (const char *)u->chain, sizeof(u->chain) }, u->draft.fingerprint);
+	request_fingerprint(q, (struct str){ (const char *)u->chain, sizeof(u->chain) }, u->draft->fingerprint);
 	return FLOW_NEXT;
 }
 
@@ -179,7 +195,7 @@ static enum flow_next receive_done(struct flow *f, int rc)
 
 static int take_job(struct request *q, struct upload *u, json_t *job, size_t i)
 {
-	struct batch_draft *d = &u->draft;
+	struct batch_draft *d = u->draft;
 	const struct submission_rules rules = { conf_now(), &q->api->guard, clock_wall_us() };
 	struct submission s = { 0 };
 	struct err err = { 0 };
@@ -216,7 +232,7 @@ static int read_members(struct request *q, struct upload *u, json_t *v, json_t *
 		if (str_eq(s, STR("jobs"))) {
 			*ret_jobs = value;
 		} else if (str_eq(s, STR("webhook"))) {
-			if (submission_read_webhook(a, &q->api->guard, pointer, value, &u->draft.webhook_url, &q->err) <
+			if (submission_read_webhook(a, &q->api->guard, pointer, value, &u->draft->webhook_url, &q->err) <
 			    0)
 				return -(int)q->err.code;
 		} else {
@@ -237,10 +253,10 @@ static enum flow_next read_order(struct request *q, struct upload *u, json_t *bo
 	const struct submission_rules rules = { conf_now(), &q->api->guard, clock_wall_us() };
 	if (batch_order_read(&q->http->arena, &rules, body, &u->order, &q->err) < 0)
 		return request_refuse(q);
-	u->draft.order = &u->order;
-	u->draft.webhook_url = u->order.webhook_url;
-	u->draft.form = 1;
-	u->draft.first_answer = 200;
+	u->draft->order = &u->order;
+	u->draft->webhook_url = u->order.webhook_url;
+	u->draft->form = 1;
+	u->draft->first_answer = 200;
 	return FLOW_NEXT;
 }
 
@@ -248,9 +264,9 @@ static enum flow_next read_start(struct flow *f)
 {
 	struct request *q = request_of(f);
 	struct upload *u = upload_new(q);
-	if (request_key(q, &u->draft.key) < 0)
+	if (request_key(q, &u->draft->key) < 0)
 		return request_refuse(q);
-	request_fingerprint(q, q->http->body, u->draft.fingerprint);
+	request_fingerprint(q, q->http->body, u->draft->fingerprint);
 	_cleanup_(json_drop) json_t *v = json_parse(q->http->body, &q->err);
 	json_t *jobs = NULL, *job;
 	if (v && batch_order_is(v))
@@ -261,7 +277,7 @@ static enum flow_next read_start(struct flow *f)
 	json_array_foreach(jobs, i, job)
 	{
 		if (take_job(q, u, job, i) < 0) {
-			q->err = u->draft.err;
+			q->err = u->draft->err;
 			return request_refuse(q);
 		}
 	}
@@ -323,7 +339,7 @@ static enum flow_next room_start(struct flow *f)
 {
 	struct request *q = request_of(f);
 	const struct upload *u = q->state;
-	int rc = door_more(&q->visit, u->draft.total - 1, f);
+	int rc = door_more(&q->visit, u->draft->total - 1, f);
 	return rc > 0 ? FLOW_NEXT : FLOW_WAIT;
 }
 
@@ -341,9 +357,9 @@ static enum flow_next write_start(struct flow *f)
 {
 	struct request *q = request_of(f);
 	struct upload *u = q->state;
-	if (u->draft.total == 0 && !u->draft.order)
-		return refuse_all(q, &u->draft);
-	batch_draft_commit(&u->draft, f);
+	if (u->draft->total == 0 && !u->draft->order)
+		return refuse_all(q, u->draft);
+	batch_draft_commit(u->draft, f);
 	return FLOW_WAIT;
 }
 
@@ -367,19 +383,19 @@ enum flow_next batch_upload_written(struct request *q, const struct batch_draft 
 static enum flow_next write_done(struct flow *f, int rc)
 {
 	struct request *q = request_of(f);
-	return batch_upload_written(q, &((struct upload *)q->state)->draft, "/v1/batches/", "batch_", rc);
+	return batch_upload_written(q, ((struct upload *)q->state)->draft, "/v1/batches/", "batch_", rc);
 }
 
 static enum flow_next view_start(struct flow *f)
 {
 	struct request *q = request_of(f);
-	return batches_load(q, ((struct upload *)q->state)->draft.id);
+	return batches_load(q, ((struct upload *)q->state)->draft->id);
 }
 
 static enum flow_next view_done(struct flow *f, int rc)
 {
 	struct request *q = request_of(f);
-	const struct batch_draft *d = &((struct upload *)q->state)->draft;
+	const struct batch_draft *d = ((struct upload *)q->state)->draft;
 	if (d->order)
 		batch_keeper_hint(q->api->batch_keeper); /* not before it was read: the first answer says that it is validating */
 	if (rc < 0)

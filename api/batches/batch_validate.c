@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  *   open ─▶ piece ─▶ lines ─▶ piece ─▶ … ─▶ verdict
- *                     ▲ └─▶ parts (files that the line names) ─┐
- *                     └────────────────────────────────────────┘
+ *                     ▲ └─▶ gather (what the line names) ─┐
+ *                     └───────────────────────────────────┘
  * Lines are judged for BATCH_SLICE_US in a turn of the loop, so that requests are not held up. The first 100 faults are kept and all are counted. Nothing
  * is written before the verdict, so whoever takes over after a crash begins again at the first line.
  *
@@ -15,10 +15,10 @@
 #include <string.h>
 
 #include "api/api.h"
+#include "api/batches/batch_gather.h"
 #include "api/batches/batch_lines.h"
 #include "api/batches/batch_work.h"
 #include "api/batches/digest_set.h"
-#include "api/files/file_parts.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/nap.h"
@@ -34,7 +34,7 @@ struct batch_validate {
 	struct blob_read read;
 	struct batch_lines lines;
 	struct digest_set ids;
-	struct file_parts parts;
+	struct batch_gather gather;
 	struct nap nap;
 	struct db_query query;
 	struct arena scratch; /* of the line */
@@ -48,7 +48,7 @@ struct batch_validate {
 	char model_text[256];
 };
 
-enum { OPEN, PIECE, LINES, PARTS, VERDICT };
+enum { OPEN, PIECE, LINES, GATHER, VERDICT };
 
 static struct batch_validate *validate_of(struct flow *f)
 {
@@ -165,7 +165,7 @@ static void judge(struct batch_validate *v, const struct batch_line_rules *rules
 	drop_line(v);
 }
 
-/* True: files have to become part of it first. */
+/* True: what it names has to become part of it first. */
 static bool open_line(struct batch_validate *v, const struct batch_line_rules *rules, struct str text, bool is_long)
 {
 	struct batch_fault fault = { 0 };
@@ -184,7 +184,7 @@ static bool open_line(struct batch_validate *v, const struct batch_line_rules *r
 		drop_line(v);
 		return false;
 	}
-	if (file_parts_has(v->line.face.request))
+	if (batch_gather_has(&v->line.face))
 		return true;
 	judge(v, rules);
 	return false;
@@ -223,7 +223,7 @@ static enum flow_next lines_start(struct flow *f)
 		if (!within_limits(v))
 			return flow_jump(f, VERDICT);
 		if (open_line(v, &rules, text, is_long))
-			return flow_jump(f, PARTS);
+			return flow_jump(f, GATHER);
 		if (clock_mono_ns() > until_ns) {
 			nap_start(&v->nap, &v->w->api->loop, f, 0);
 			return FLOW_WAIT;
@@ -237,29 +237,27 @@ static enum flow_next lines_done(struct flow *f, int rc)
 	return rc < 0 ? flow_fail(f, rc) : flow_jump(f, LINES);
 }
 
-static enum flow_next parts_start(struct flow *f)
+static enum flow_next gather_start(struct flow *f)
 {
 	struct batch_validate *v = validate_of(f);
-	file_parts_start(&v->parts, v->w->api, v->w->tenant_id, v->line.face.request, "", f);
+	batch_gather_start(&v->gather, v->w->api, v->w->tenant_id, &v->line.face, f);
 	return FLOW_WAIT;
 }
 
-static enum flow_next parts_done(struct flow *f, int rc)
+static enum flow_next gather_done(struct flow *f, int rc)
 {
 	struct batch_validate *v = validate_of(f);
 	struct batch_line_rules rules;
-	struct batch_fault fault = { 0 };
-	if (rc < 0 && (v->parts.err.code == ERR_OK || err_is_retryable((int)v->parts.err.code)))
+	if (rc < 0 && !v->gather.fault.code)
 		return flow_fail(f, rc);
 	if (rc < 0) {
-		batch_line_blame(&v->parts.err, &fault);
-		note(v, &fault, v->lines.number);
+		note(v, &v->gather.fault, v->lines.number);
 		drop_line(v);
 	} else {
 		batch_work_rules(v->w, &rules);
 		judge(v, &rules);
 	}
-	file_parts_done(&v->parts);
+	batch_gather_done(&v->gather);
 	return flow_jump(f, LINES);
 }
 
@@ -350,7 +348,7 @@ static const struct flow_step steps[] = {
 	[OPEN] = { "open", open_start, open_done },
 	[PIECE] = { "piece", piece_start, piece_done },
 	[LINES] = { "lines", lines_start, lines_done },
-	[PARTS] = { "parts", parts_start, parts_done },
+	[GATHER] = { "gather", gather_start, gather_done },
 	[VERDICT] = { "verdict", verdict_start, verdict_done },
 	{ .name = NULL },
 };
@@ -388,7 +386,7 @@ void batch_validate_free(struct batch_validate *v)
 		return;
 	assert(!v->op.active);
 	drop_line(v);
-	file_parts_done(&v->parts);
+	batch_gather_done(&v->gather);
 	blob_read_done(&v->read);
 	batch_lines_done(&v->lines);
 	digest_set_done(&v->ids);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * POST /v1/messages/batches: {"requests": [{"custom_id", "params"}, …]}, taken in as it arrives. Each request is judged when its end has come and kept as
- * the native job that it becomes; the body as a whole is never held. Nothing is written until it is whole, so a client that vanishes leaves nothing.
+ * the native job that it becomes; full groups of jobs are written where nobody sees them (batch_draft.h), and the body as a whole is never held. A client that
+ * vanishes leaves nothing.
  *
  * One fault refuses the batch, as Anthropic's does, but all are named (the first 100). The fingerprint of an Idempotency-Key is a chain over the requests,
  * so that it does not depend on the pieces in which they came, nor on the white space between them.
@@ -28,7 +29,7 @@
 struct arrival {
 	struct op op; /* the arrival of the body */
 	struct request *q;
-	struct batch_draft draft;
+	struct batch_draft *draft; /* owned */
 	struct json_items items;
 	struct hash names; /* custom_id → its place + 1 */
 	size_t n;          /* requests so far */
@@ -42,7 +43,7 @@ struct arrival {
 static void release(struct request *q)
 {
 	struct arrival *t = q->state;
-	batch_draft_done(&t->draft);
+	batch_draft_free(t->draft);
 	json_items_done(&t->items);
 	hash_done(&t->names);
 	buf_done(&t->said);
@@ -61,7 +62,7 @@ static void add_fault(struct arrival *t, const struct err *err)
 static void chain(struct arrival *t, struct str text)
 {
 	const struct str parts[] = { { (const char *)t->chain, sizeof(t->chain) }, text };
-	if (t->draft.key.p)
+	if (t->draft->key.p)
 		crypto_sha256_parts(parts, ARRAY_LEN(parts), t->chain);
 }
 
@@ -149,8 +150,8 @@ static int on_item(void *arg, struct str text)
 		add_fault(t, &err);
 		rc = 0;
 	} else if (t->faults == 0) {
-		rc = batch_draft_add(&t->draft, &s);
-		t->err = t->draft.err;
+		rc = batch_draft_add(t->draft, &s);
+		t->err = t->draft->err;
 	}
 	face_request_done(&r);
 	arena_done(&scratch);
@@ -173,7 +174,7 @@ static int read_own(struct arrival *t, json_t *own, struct err *err)
 		const char *at = submission_pointer(a, "/millrace", str_from(name));
 		if (!str_eq_z(STR("webhook"), name))
 			return err_set_at(err, ERR_UNKNOWN_FIELD, at, "there is no such field: those of a job stand in the params");
-		int rc = submission_read_webhook(a, &t->q->api->guard, at, value, &t->draft.webhook_url, err);
+		int rc = submission_read_webhook(a, &t->q->api->guard, at, value, &t->draft->webhook_url, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -213,6 +214,17 @@ static void on_client_gone(struct request *q)
 		arrival_over(t, -(int)ERR_CANCELED);
 }
 
+/* The rest of the body is read when there is room for its requests. */
+static void on_room(struct batch_draft *d)
+{
+	struct arrival *t = d->user;
+	t->err = d->err;
+	if (d->rc < 0)
+		arrival_over(t, d->rc);
+	else
+		http_body_resume(t->q->http);
+}
+
 static enum flow_next receive_start(struct flow *f)
 {
 	struct request *q = request_of(f);
@@ -224,10 +236,12 @@ static enum flow_next receive_start(struct flow *f)
 	json_items_init(&t->items);
 	hash_init(&t->names);
 	buf_init(&t->said, FAULTS_BYTES);
-	batch_draft_init(&t->draft, q->api, &q->who);
-	t->draft.form = FORM_MESSAGE;
-	t->draft.first_answer = 200;
-	if (request_key(q, &t->draft.key) < 0)
+	t->draft = batch_draft_new(q->api, &q->who);
+	t->draft->user = t;
+	t->draft->on_room = on_room;
+	t->draft->form = FORM_MESSAGE;
+	t->draft->first_answer = 200;
+	if (request_key(q, &t->draft->key) < 0)
 		return request_refuse(q);
 	if (q->api->batch_bytes >= (uint64_t)conf_now()->limits_batch_memory)
 		return request_fail(q, ERR_OVERLOADED, "too many batches are arriving at once");
@@ -244,6 +258,8 @@ static void on_piece(struct request *q, struct str piece)
 	int rc = json_items_feed(&t->items, piece, &t->err);
 	if (rc < 0)
 		arrival_over(t, rc);
+	else if (!batch_draft_has_room(t->draft))
+		http_body_pause(q->http);
 }
 
 static void on_whole(struct request *q)
@@ -279,11 +295,11 @@ static enum flow_next receive_done(struct flow *f, int rc)
 		return q->err.code ? request_refuse(q) : request_fail(q, rc, "the client left");
 	if (t->faults)
 		return refuse_all(q);
-	if (t->draft.total == 0) {
+	if (t->draft->total == 0) {
 		err_set_at(&q->err, t->items.seen ? ERR_OUT_OF_RANGE : ERR_MISSING_FIELD, "/requests", "wanted at least one request");
 		return request_refuse(q);
 	}
-	request_fingerprint(q, (struct str){ (const char *)t->chain, sizeof(t->chain) }, t->draft.fingerprint);
+	request_fingerprint(q, (struct str){ (const char *)t->chain, sizeof(t->chain) }, t->draft->fingerprint);
 	return FLOW_NEXT;
 }
 
@@ -294,26 +310,26 @@ static enum flow_next room_start(struct flow *f)
 {
 	struct request *q = request_of(f);
 	const struct arrival *t = q->state;
-	return door_more(&q->visit, t->draft.total - 1, f) > 0 ? FLOW_NEXT : FLOW_WAIT;
+	return door_more(&q->visit, t->draft->total - 1, f) > 0 ? FLOW_NEXT : FLOW_WAIT;
 }
 
 static enum flow_next write_start(struct flow *f)
 {
 	struct arrival *t = request_of(f)->state;
-	batch_draft_commit(&t->draft, f);
+	batch_draft_commit(t->draft, f);
 	return FLOW_WAIT;
 }
 
 static enum flow_next write_done(struct flow *f, int rc)
 {
 	struct request *q = request_of(f);
-	return batch_upload_written(q, &((struct arrival *)q->state)->draft, "/v1/messages/batches/", "msgbatch_", rc);
+	return batch_upload_written(q, ((struct arrival *)q->state)->draft, "/v1/messages/batches/", "msgbatch_", rc);
 }
 
 static enum flow_next view_start(struct flow *f)
 {
 	struct request *q = request_of(f);
-	return batches_load(q, ((struct arrival *)q->state)->draft.id);
+	return batches_load(q, ((struct arrival *)q->state)->draft->id);
 }
 
 static const struct flow_step steps[] = {

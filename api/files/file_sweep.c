@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The sweep: files that have expired, uploads whose hour is over, blobs whose writer died, then the chunks of all that was dropped. One statement at a
+ * The sweep: files that have expired, uploads whose hour is over, blobs whose writer died, then the chunks of all that was dropped, and groups of lines of
+ * batches whose taker died. One statement at a
  * time, each as often as it finds something, with a pause between them, so that a large deletion disturbs nobody; then nothing for files.sweep.
  *
  * Any number of processes may do it at once: rows that another holds are skipped. What fails is tried again the next time; all of it may be late, because
@@ -28,6 +29,7 @@ static const struct {
 	{ &sql_api_file_sweep_uploads, 20, "uploads" },
 	{ &sql_api_file_sweep_abandoned, 100, "abandoned" },
 	{ &sql_api_file_sweep_chunks, 32, "chunks" },
+	{ &sql_api_batch_stage_sweep, 20, "groups" },
 };
 
 struct file_sweep {

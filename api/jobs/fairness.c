@@ -91,12 +91,17 @@ static struct fair_share *share_of(struct fairness *f, int64_t tenant_id, int la
 	return s;
 }
 
+static int64_t step_of(int weight)
+{
+	return FAIR_COST / (weight > 0 ? weight : 1);
+}
+
 int64_t fairness_pass(struct fairness *f, int64_t tenant_id, int weight, int lane, int priority, uint64_t now_ms,
                       int64_t *ret_counted_from)
 {
 	struct fair_share *s = share_of(f, tenant_id, lane, priority);
 	int64_t floor = floor_of(f, lane, priority);
-	int64_t step = FAIR_COST / (weight > 0 ? weight : 1);
+	int64_t step = step_of(weight);
 	s->last = MAX(floor, s->last) + step;
 	s->work += step;
 	s->used_ms = now_ms;
@@ -104,6 +109,16 @@ int64_t fairness_pass(struct fairness *f, int64_t tenant_id, int weight, int lan
 	list_push(&f->shares, &s->link);
 	*ret_counted_from = floor;
 	return s->last;
+}
+
+void fairness_return(struct fairness *f, int64_t tenant_id, int weight, int lane, int priority, int64_t jobs)
+{
+	struct fair_key k = { tenant_id, lane, priority };
+	struct fair_share *s = hash_get(&f->by_key, key_str(&k));
+	if (!s) /* forgotten: it starts at the floor anyway */
+		return;
+	s->last -= jobs * step_of(weight);
+	s->work -= jobs * step_of(weight);
 }
 
 void fairness_others(struct fairness *f, struct id api_id, int64_t tenant_id, int lane, int priority, int64_t work)

@@ -43,6 +43,8 @@ void fairness_done(struct fairness *f);
 /* The place of a new job, and the floor that it was counted from. */
 int64_t fairness_pass(struct fairness *f, int64_t tenant_id, int weight, int lane, int priority, uint64_t now_ms,
                       int64_t *ret_counted_from);
+/* So many jobs that got places were not submitted after all: what they moved on is taken back. */
+void fairness_return(struct fairness *f, int64_t tenant_id, int weight, int lane, int priority, int64_t jobs);
 void fairness_floor(struct fairness *f, int lane, int priority, int64_t floor);
 /* Another process has given so much in all. The first sight of a process is only noted. */
 void fairness_others(struct fairness *f, struct id api_id, int64_t tenant_id, int lane, int priority, int64_t work);

@@ -338,40 +338,52 @@ const struct flow_step responses_input_items_steps[] = {
 
 /* --- for POST /v1/responses --- */
 
-static enum flow_next previous_not_found(struct request *q, struct str id)
+static int previous_not_found(struct str id, struct err *err)
 {
-	err_set_at(&q->err, ERR_PREVIOUS_NOT_FOUND, "/previous_response_id", "previous response with id '%.*s' not found", (int)MIN(id.n, (size_t)100), id.p);
-	return request_refuse(q);
+	return err_set_at(err, ERR_PREVIOUS_NOT_FOUND, "/previous_response_id", "previous response with id '%.*s' not found", (int)MIN(id.n, (size_t)100), id.p);
 }
 
-enum flow_next responses_previous_start(struct request *q, const struct face_request *r)
+int responses_previous_query(struct db_query *q, int64_t tenant_id, const struct face_request *r, struct err *err)
 {
 	struct id id;
-	if (!r->previous.p)
-		return FLOW_NEXT;
 	if (id_parse(r->previous, face_response.id_prefix, &id) < 0)
-		return previous_not_found(q, r->previous);
-	request_query_init(q, &sql_api_response_before);
-	job_args(q, id);
-	return request_query(q);
+		return previous_not_found(r->previous, err);
+	db_query_done(q);
+	db_query_init(q, &sql_api_response_before);
+	db_arg_i32(&q->args, id_bucket(id));
+	db_arg_id(&q->args, id);
+	db_arg_i64(&q->args, tenant_id);
+	return 0;
 }
 
-enum flow_next responses_previous_done(struct request *q, struct face_request *r, int rc)
+int responses_previous_take(const struct db_query *q, struct face_request *r, struct err *err)
 {
 	struct response_before before = { 0 };
-	if (rc < 0)
-		return request_fail(q, rc, "the previous response could not be read");
-	if (db_rows(&q->query) == 0)
-		return previous_not_found(q, r->previous);
-	_cleanup_(json_drop) json_t *stored = json_parse_lenient(db_get_str(&q->query, 0, 0), NULL);
-	_cleanup_(json_drop) json_t *result = json_parse_lenient(db_get_str(&q->query, 0, 1), NULL);
+	if (db_rows(q) == 0)
+		return previous_not_found(r->previous, err);
+	_cleanup_(json_drop) json_t *stored = json_parse_lenient(db_get_str(q, 0, 0), NULL);
+	_cleanup_(json_drop) json_t *result = json_parse_lenient(db_get_str(q, 0, 1), NULL);
 	before.request = json_get(stored, "request");
 	before.echo = json_get(stored, "echo");
 	before.result = result;
 	if (!is_stored(before.echo) || id_parse(r->previous, face_response.id_prefix, &before.id) < 0)
-		return previous_not_found(q, r->previous);
+		return previous_not_found(r->previous, err);
 	response_chain(r->request, r->echo, &before);
-	return FLOW_NEXT;
+	return 0;
+}
+
+enum flow_next responses_previous_start(struct request *q, const struct face_request *r)
+{
+	if (!r->previous.p)
+		return FLOW_NEXT;
+	return responses_previous_query(&q->query, q->who.tenant_id, r, &q->err) < 0 ? request_refuse(q) : request_query(q);
+}
+
+enum flow_next responses_previous_done(struct request *q, struct face_request *r, int rc)
+{
+	if (rc < 0)
+		return request_fail(q, rc, "the previous response could not be read");
+	return responses_previous_take(&q->query, r, &q->err) < 0 ? request_refuse(q) : FLOW_NEXT;
 }
 
 enum flow_next responses_forget_start(struct request *q)

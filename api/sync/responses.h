@@ -6,6 +6,7 @@
 #include "api/faces/face.h"
 #include "common/flow.h"
 
+struct db_query;
 struct request;
 
 extern const struct flow_step responses_get_steps[];
@@ -17,6 +18,9 @@ extern const struct flow_step responses_input_items_steps[];
  * not stored or has not completed ends the request with ERR_PREVIOUS_NOT_FOUND. Nothing to do without r->previous. */
 enum flow_next responses_previous_start(struct request *q, const struct face_request *r);
 enum flow_next responses_previous_done(struct request *q, struct face_request *r, int rc);
+/* The same outside of a request, for an r that has `previous`, in two halves around the query that the first inits: 0, or -ERR_PREVIOUS_NOT_FOUND with err. */
+int responses_previous_query(struct db_query *q, int64_t tenant_id, const struct face_request *r, struct err *err);
+int responses_previous_take(const struct db_query *q, struct face_request *r, struct err *err);
 
 /* One step likewise: erases the request and the answer of q->id, which has ended. A failure leaves them to retention. */
 enum flow_next responses_forget_start(struct request *q);

@@ -187,6 +187,30 @@ def test_responses_completions_and_files_in_lines(stack):
     assert "data:text/plain;base64," in stored and document not in stored
 
 
+def test_a_line_goes_on_from_a_stored_response(stack):
+    """previous_response_id means in a batch what it means for the call itself."""
+    http = stack.http()
+    first = http.post("/v1/responses", {"model": "default", "input": "My name is Ada."}).json
+    unstored = http.post("/v1/responses", {"model": "default", "input": "Forget me.", "store": False}).json
+    lines = [line("goes-on", {"model": "default", "input": "What is my name?", "previous_response_id": first["id"]}, "/v1/responses"),
+             line("alone", {"model": "default", "input": "What is my name?"}, "/v1/responses")]
+    batch = wait_for_batch(stack, start(stack, lines, endpoint="/v1/responses")["id"], "completed")
+    asked = dict(stack.sql("select j.custom_id, p.body from job j join payload p on p.job_id = j.id where j.custom_id is not null"))
+    messages = json.loads(asked["goes-on"])["request"]["messages"]
+    assert [m["role"] for m in messages] == ["user", "assistant", "user"] and "Ada" in json.dumps(messages[0])
+    assert len(json.loads(asked["alone"])["request"]["messages"]) == 1
+    rows = {row["custom_id"]: row for row in content(stack, batch["output_file_id"])}
+    assert rows["goes-on"]["response"]["body"]["previous_response_id"] == first["id"]
+    assert rows["alone"]["response"]["body"]["previous_response_id"] is None
+
+    other = stack.http(key=create_key(stack.db, "other", tenant="other")).post("/v1/responses", {"model": "default", "input": "Mine."}).json
+    names = [unstored["id"], other["id"], "resp_" + "0" * 32, "resp_1"]
+    lines = [line(f"p{i}", {"model": "default", "input": "x", "previous_response_id": name}, "/v1/responses") for i, name in enumerate(names)]
+    failed = wait_for_batch(stack, start(stack, lines, endpoint="/v1/responses")["id"], "failed")
+    assert [(e["code"], e["param"], e["line"]) for e in failed["errors"]["data"]] == [
+        ("previous_response_not_found", "body.previous_response_id", n) for n in (1, 2, 3, 4)]
+
+
 def test_a_dry_run_makes_no_job(door):
     batch = start(door, [chat_line(str(i), "x" * 400, max_tokens=100) for i in range(10)], millrace={"dry_run": True})
     done = wait_for_batch(door, batch["id"], "completed")

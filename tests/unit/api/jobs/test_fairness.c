@@ -128,6 +128,21 @@ static void test_fairness_a_backlog_is_not_forgotten(void **state)
 	fairness_done(&f);
 }
 
+static void test_fairness_what_was_not_submitted_is_returned(void **state)
+{
+	(void)state;
+	struct fairness f;
+	int64_t from;
+	fairness_init(&f);
+	fairness_pass(&f, 1, 2, LANE, PRIO, 1, &from);
+	for (int i = 0; i < 1000; i++)
+		fairness_pass(&f, 1, 2, LANE, PRIO, 1, &from);
+	fairness_return(&f, 1, 2, LANE, PRIO, 1000);
+	fairness_return(&f, 2, 2, LANE, PRIO, 1000); /* nobody knows this one */
+	assert_int_equal(fairness_pass(&f, 1, 2, LANE, PRIO, 1, &from), FAIR_COST);
+	fairness_done(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -139,6 +154,7 @@ int main(void)
 		cmocka_unit_test(test_fairness_counts_what_other_processes_gave),
 		cmocka_unit_test(test_fairness_forgets_the_unused),
 		cmocka_unit_test(test_fairness_a_backlog_is_not_forgotten),
+		cmocka_unit_test(test_fairness_what_was_not_submitted_is_returned),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
