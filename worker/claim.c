@@ -26,13 +26,15 @@
 
 #define GATHER_MS    4
 #define LOOK_BUSY_MS 1000
-#define LOOK_SHARE   50 /* a look may take one fiftieth of the time */
+#define LOOK_SHARE   50 /* a look may take one fiftieth of the time … */
+#define LOOK_REST_MS 2000 /* … as far as nothing waits longer for that, or for a fifth of the time */
 #define JOB_ARENA    ((size_t)64 << 20)
 
 struct claimer {
 	struct worker *worker;
 	struct db_query claim, look, strays;
 	bool claiming, looking, straying;
+	bool look_now;           /* notices may have been missed: not before the next pause is over, but at once */
 	struct lane_pick pick;
 	struct id as;            /* the worker id that the claim in flight was made under */
 	struct id strays_as;     /* the same of the look for strays */
@@ -185,14 +187,16 @@ static void on_looked(struct op *op, int rc)
 	db_query_done(&c->look);
 	c->looking = false;
 	uint64_t pause = rows > 0 ? LOOK_BUSY_MS : (uint64_t)conf_now()->queue_poll_ms;
-	pause = MAX(pause - pause / 8 + worker_jitter(pause / 4 + 1), (now - c->look_began_ms) * LOOK_SHARE);
-	c->next_look_ms = now + pause;
+	uint64_t took = rc == 0 ? now - c->look_began_ms : 0; /* what an outage took says nothing of the queue */
+	uint64_t rest = MIN(took * LOOK_SHARE, MAX(took * 4, (uint64_t)LOOK_REST_MS));
+	c->next_look_ms = now + MAX(pause - pause / 8 + worker_jitter(pause / 4 + 1), rest);
 	claimer_wake(c);
 }
 
 static void send_look(struct claimer *c)
 {
 	c->look_began_ms = loop_now_ms(c->worker->loop);
+	c->look_now = false;
 	db_query_init(&c->look, &sql_worker_lanes);
 	c->look.op.on_done = on_looked;
 	c->look.retry_ms = 0;
@@ -294,7 +298,7 @@ static void run(struct claimer *c)
 	if (slots_free == 0)
 		return;
 	if (!c->looking) {
-		if (now >= c->next_look_ms)
+		if (now >= c->next_look_ms || c->look_now)
 			send_look(c);
 		else
 			timer_start(&c->timer, MIN((uint64_t)conf_now()->queue_poll_ms, c->next_look_ms - now));
@@ -324,6 +328,12 @@ void claimer_wake(struct claimer *c)
 {
 	if (c->worker->state == WORKER_LIVE)
 		loop_soon(c->worker->loop, &c->soon);
+}
+
+void claimer_look(struct claimer *c)
+{
+	c->look_now = true;
+	claimer_wake(c);
 }
 
 void claimer_retry(struct claimer *c)

@@ -13,7 +13,9 @@ void claimer_free(struct claimer *c);
 
 /* Looks for work in this turn of the loop. */
 void claimer_wake(struct claimer *c);
-/* The same, also where there was no room a moment ago: it may have come. */
+/* The same, and looks at the whole queue: notices may have been missed. */
+void claimer_look(struct claimer *c);
+/* As claimer_wake, also where there was no room a moment ago: it may have come. */
 void claimer_retry(struct claimer *c);
 /* A claim is in flight: jobs may still arrive. */
 bool claimer_is_busy(const struct claimer *c);

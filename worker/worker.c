@@ -226,7 +226,7 @@ static void on_notices_lost(void *arg)
 {
 	struct worker *w = arg;
 	if (w->state == WORKER_LIVE) {
-		claimer_wake(w->claimer);
+		claimer_look(w->claimer);
 		targets_hint(w->targets);
 	}
 }
@@ -238,7 +238,7 @@ static void on_db_change(void *arg, bool up)
 	          up ? "connected to the database" : "no connection to the database: running calls go on, nothing new is claimed",
 	          LOG_Z("why", up ? "" : db_why_down(w->db)), LOG_END);
 	if (up && w->state == WORKER_LIVE && w->claimer)
-		claimer_wake(w->claimer);
+		claimer_look(w->claimer);
 }
 
 static void on_ready_timer(struct timer *t)

@@ -3,7 +3,6 @@
 
 import signal
 import threading
-import time
 
 import psycopg2
 import pytest
@@ -94,6 +93,29 @@ def test_a_claim_that_is_answered_after_the_lease_starts_no_call(make_stack):
     assert len(calls(stack, "late")) == 1
 
 
+def test_a_slow_look_at_the_queue_does_not_make_the_next_jobs_wait(make_stack):
+    """Without notices a job is found by looks only. One that took long (a busy machine, an outage) is no reason to stay away for long."""
+    stack = make_stack(config={"queue": {"notify": False}}, start=False)
+    worker, hits = stack.workers[0], stack.workdir / "hits"
+    worker.env = {**worker.env, "MILLRACE_FAULTS": "db.send.lanes=sleep:600@1", "MILLRACE_FAULTS_LOG": str(hits)}
+    stack.start()
+    wait_until(lambda: hits.exists() and "db.result.lanes" in hits.read_text(), 10, "the slow look's answer")
+    stack.wait_for(stack.submit("goes on")["id"], limit=15)  # fifty times as long as the look: 30 s
+
+
+def test_a_job_whose_notice_was_missed_is_found_when_notices_come_again(make_stack):
+    stack = make_stack(config={"queue": {"poll": "1m", "lease": "20s"}})
+    worker, = stack.workers
+    stack.wait_for(stack.submit("heard of")["id"])
+    # The look that follows a busy one, after a second, is over; the next one comes after a minute.
+    wait_until(lambda: stack.sql("select now() > finished_at + interval '2 s' from outcome") == [(True,)], 10, "two seconds")
+    worker.stop()
+    stack.sql("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and query ilike 'listen%%millrace_ready%%'")
+    job = stack.submit("not heard of")
+    worker.cont()
+    stack.wait_for(job["id"], limit=20)
+
+
 def test_lists_that_take_long_do_not_hold_up_submissions(make_stack):
     stack = make_stack(workers=0)
     stack.http().get("/v1/batches")
@@ -104,10 +126,9 @@ def test_lists_that_take_long_do_not_hold_up_submissions(make_stack):
         thread.start()
     try:
         wait_until(lambda: stack.sql("select count(*) from pg_locks where not granted")[0][0] >= 2, 10, "lists that wait")
-        began = time.monotonic()
         for _ in range(6):
             stack.submit("goes on")
-        assert time.monotonic() - began < 5
+        assert stack.sql("select count(*) from pg_locks where not granted")[0][0] >= 2, "the lists were over"
     finally:
         lock.rollback()
         lock.close()
