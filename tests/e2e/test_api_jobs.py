@@ -206,6 +206,8 @@ def test_cancel_retry_delete(door):
     assert door.sql("select count(*) from payload") == [(0,)]
     assert door.get(job["id"])["status"] == "canceled"
     problem(http.post(path + "/retry"), 409, "conflict")
+    # What was refused left no trace: one more retry than series would say that a series never ended.
+    assert door.sql("select (select count(*) from outcome), (select count(*) from retry)") == [(2, 1)]
     problem(http.post(f"/v1/jobs/{OTHER_ID}/cancel"), 404, "not_found")
 
 
