@@ -166,6 +166,7 @@ def test_failed_lines_are_retried_and_the_output_is_written_anew(stack):
 @pytest.mark.parametrize("point", ["db.send.batch_output_page", "db.send.blob_chunk_add", "db.send.batch_output_finish", "db.result.batch_output_finish"])
 def test_an_api_that_dies_while_it_writes_the_output_loses_nothing(point, make_stack, receiver):
     stack = make_stack(apis=1)
+    script(stack, **{"*": {"latency_ms": 1500}})  # it must not be over before the api is killed
     batch = start(stack, [chat_line(f"r{i}") for i in range(30)], millrace={"webhook": {"url": receiver.url}})
     wait_until(lambda: fetch(stack, batch["id"])["status"] == "in_progress", 20, "its lines to be jobs")
     stack.apis[0].kill()
@@ -174,7 +175,7 @@ def test_an_api_that_dies_while_it_writes_the_output_loses_nothing(point, make_s
     wait_until(lambda: not stack.apis[0].is_running(), 40, "the death of the api")
     del stack.apis[0].env["MILLRACE_FAULTS"]
     stack.apis[0].start()
-    done = wait_for_batch(stack, batch["id"], "completed", limit=60)
+    done = wait_for_batch(stack, batch["id"], "completed", limit=30)  # the dead keeper's lease is 10 s
     good, bad = outputs(stack, done)
     assert names(good) == [f"r{i}" for i in range(30)] and bad == []
     assert stack.sql("select count(*) from file where purpose = 'batch_output'") == [(1,)]
@@ -186,7 +187,7 @@ def test_a_retry_while_the_output_is_written_makes_that_void(make_stack):
     stack = make_stack(apis=2, start=False)
     for process in (stack.simulator, stack.apis[0], stack.workers[0]):
         process.start()
-    script(stack, flaky={"error_class": "bad_request"})
+    script(stack, **{"flaky": {"error_class": "bad_request"}, "*": {"latency_ms": 1500}})  # it must not be over before the api is killed
     batch = start(stack, [chat_line("good"), chat_line("bad", model="flaky")])
     wait_until(lambda: fetch(stack, batch["id"])["status"] == "in_progress", 20, "its lines to be jobs")
     stack.apis[0].kill()
