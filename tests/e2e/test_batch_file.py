@@ -232,7 +232,7 @@ def test_another_completion_window(door):
 
 def test_a_cancel_at_half_keeps_what_has_ended(make_stack):
     stack = make_stack(config={"worker": {"slots": 20}})
-    script(stack, latency_ms=50)
+    script(stack, latency_ms=100)
     batch = start(stack, [chat_line(f"r{i}") for i in range(600)])
     wait_until(lambda: fetch(stack, batch["id"])["request_counts"]["completed"] > 100, 30, "a part of the batch")
     canceled = stack.http().post(f"/v1/batches/{batch['id']}/cancel")

@@ -65,7 +65,7 @@ def content_of(job):
 
 
 def test_text_comes_while_the_job_runs_and_is_the_results(stack):
-    script(stack, model="sim-extract", answer=WORDS, between_ms=25, chunk_bytes=12)
+    script(stack, model="sim-extract", answer=WORDS, between_ms=80, chunk_bytes=12)
     with Chunks(stack) as stream:
         assert stream.status == 200 and stream.headers["Content-Type"] == "text/event-stream"
         for _ in stream:
@@ -197,7 +197,7 @@ def test_another_attempt_with_the_same_text_goes_on_where_the_first_broke(stack)
 
 @pytest.mark.parametrize("headers, status", [(None, "canceled"), ({"Idempotency-Key": "k"}, "succeeded")])
 def test_another_attempt_with_another_text_ends_the_stream(stack, headers, status):
-    script(stack, model="sim-extract", answer=WORDS, between_ms=30, chunk_bytes=12, cut_after_bytes=4000, fail_first=1)
+    script(stack, model="sim-extract", answer=WORDS, between_ms=80, chunk_bytes=12, cut_after_bytes=4000, fail_first=1)
     with Chunks(stack, headers=headers) as stream:
         for _ in stream:
             if stream.text:

@@ -204,7 +204,7 @@ def test_a_failure_is_an_error_of_its_class(stack):
 
 def test_a_response_in_the_background_is_polled_to_its_end(make_stack):
     stack = make_stack(apis=2)
-    script(stack, answer=WORDS, between_ms=20, chunk_bytes=12)
+    script(stack, answer=WORDS, between_ms=100, chunk_bytes=12)
     r = make(stack, background=True)
     assert r["status"] == "queued" and r["background"] is True and r["output"] == [] and r["usage"] is None
     wait_until(lambda: get(stack, r, 1)["status"] == "in_progress", 10, "the response running")
@@ -218,7 +218,7 @@ def test_a_running_response_is_canceled(stack):
     wait_until(lambda: in_flight(stack) == 1, 10, "the call being out")
     canceled = stack.http().post(f"/v1/responses/{r['id']}/cancel")
     assert canceled.status == 200 and canceled.json["status"] == "cancelled" and canceled.json["output"] == [], canceled
-    assert in_flight(stack) == 0
+    wait_until(lambda: in_flight(stack) == 0, 10, "the end of the call")
     again = stack.http().post(f"/v1/responses/{r['id']}/cancel")
     assert again.json == canceled.json == get(stack, r)
 
@@ -256,7 +256,7 @@ def test_a_response_in_the_background_that_fails_says_why(stack):
 # --- streams ---
 
 def test_a_stream_tells_the_response_as_it_comes(stack):
-    script(stack, answer=WORDS, between_ms=25, chunk_bytes=12, thinking="well, well")
+    script(stack, answer=WORDS, between_ms=80, chunk_bytes=12, thinking="well, well")
     with stream(stack) as events:
         assert events.status == 200 and events.headers["Content-Type"] == "text/event-stream"
         events.until_text()
@@ -299,7 +299,7 @@ def test_a_client_that_leaves_frees_the_call_unless_it_is_in_the_background(stac
 
 def test_a_stream_goes_on_at_another_api_when_its_own_is_killed(make_stack):
     stack = make_stack(apis=2)
-    script(stack, answer=WORDS, between_ms=40, chunk_bytes=12)
+    script(stack, answer=WORDS, between_ms=120, chunk_bytes=12)
     with stream(stack, background=True, api=0) as first:
         first.until_text(len(WORDS) // 4)
         stack.apis[0].kill()
@@ -399,7 +399,8 @@ def test_a_running_response_is_canceled_before_it_is_deleted(stack):
     r = make(stack, background=True)
     wait_until(lambda: in_flight(stack) == 1, 10, "the call being out")
     assert stack.http().delete(f"/v1/responses/{r['id']}").json["deleted"] is True
-    assert in_flight(stack) == 0 and job_of(stack, r)["status"] == "canceled"
+    wait_until(lambda: in_flight(stack) == 0, 10, "the end of the call")
+    assert job_of(stack, r)["status"] == "canceled"
     refused(stack.http().get(f"/v1/responses/{r['id']}"), 404, "not_found")
 
 

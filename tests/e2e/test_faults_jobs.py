@@ -33,10 +33,10 @@ def submit_batch(stack, n):
 
 
 def test_a_canceled_scheduled_job_never_runs(stack):
-    job = stack.submit("tag:one hello", run_at=database_time(stack, "400 ms"))
+    job = stack.submit("tag:one hello", run_at=database_time(stack, "2 s"))
     assert job["status"] == "scheduled"
     assert cancel(stack, job["id"])["status"] == "canceled"
-    later = stack.submit("tag:later hello", run_at=database_time(stack, "700 ms"))
+    later = stack.submit("tag:later hello", run_at=database_time(stack, "2 s"))
     stack.wait_for(later["id"])
     assert [call["tag"] for call in calls(stack)] == ["later"]
     assert one_outcome_each(stack) == {"succeeded", "canceled"}
@@ -44,9 +44,10 @@ def test_a_canceled_scheduled_job_never_runs(stack):
 
 def test_a_canceled_queued_job_never_runs(make_stack):
     stack = make_stack(config={"worker": {"slots": 1}})
-    script(stack, latency_ms=500)
+    script(stack, latency_ms=2000)
     first = stack.submit("tag:first hello")
     wait_until(lambda: in_flight(stack) == 1, 10, "the first call")
+    script(stack)
     waiting = stack.submit("tag:waiting hello")
     assert cancel(stack, waiting["id"])["status"] == "canceled"
     last = stack.submit("tag:last hello")
@@ -157,7 +158,7 @@ def test_a_retry_waits_for_its_time(make_stack):
 def test_waiting_and_running_jobs_expire(make_stack):
     stack = make_stack(config={"worker": {"slots": 1}})
     script(stack, hang=True)
-    running = stack.submit("tag:running hello", expires_at=database_time(stack, "2500 ms"))
+    running = stack.submit("tag:running hello", expires_at=database_time(stack, "4 s"))
     wait_until(lambda: in_flight(stack) == 1, 10, "the call")
     waiting = stack.submit("tag:waiting hello", expires_at=database_time(stack, "700 ms"))
     expired = stack.wait_for(waiting["id"], "expired")

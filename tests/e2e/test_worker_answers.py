@@ -165,11 +165,11 @@ def test_a_limit_that_turns_after_the_deadline_is_a_quota(make_stack):
 
 @pytest.fixture
 def two_targets(make_stack):
-    def make(**over):
+    def make(first=None, **over):
         stack = make_stack(start=False, **over)
         for daemon in stack.apis + stack.workers:
             base = daemon.config["targets"]["sim"]
-            daemon.config["targets"] = {"first": {**base, "model": "m-first"}, "second": {**base, "model": "m-second"}}
+            daemon.config["targets"] = {"first": {**base, "model": "m-first", **(first or {})}, "second": {**base, "model": "m-second"}}
             daemon.config["routes"] = {"default": {"targets": ["first", "second"]}}
         return stack.start()
     return make
@@ -192,7 +192,7 @@ def test_the_next_target_serves_when_the_first_cannot(two_targets):
 
 
 def test_a_late_first_token_is_given_up_and_counted(two_targets):
-    stack = two_targets(config={"timeout": {"first_token": "300ms"}})
+    stack = two_targets(first={"timeout": {"first_token": "300ms"}})
     script(stack, **{"m-first": {"answer": "slow", "first_token_ms": 20000}, "m-second": {"answer": "fast"}})
     job = end_of(stack, stack.submit(request={"messages": [{"role": "user", "content": "hi"}], "max_tokens": 77}))
     assert job["served_by"]["target"] == "second"

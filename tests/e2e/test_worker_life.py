@@ -171,7 +171,7 @@ def in_seconds(stack, s):
 def test_a_deadline_ends_running_waiting_and_parked_jobs(make_stack):
     stack = make_stack(config={"worker": {"slots": 1}})
     slow(stack)
-    running = stack.submit(expires_at=in_seconds(stack, 1.5))
+    running = stack.submit(expires_at=in_seconds(stack, 4))
     wait_in_flight(stack, 1)
     waiting = stack.submit(expires_at=in_seconds(stack, 1.0))
     jobs = [running, waiting]

@@ -6,6 +6,7 @@ parent (setpriv --pdeathsig), so that a killed test run leaves nothing. A proces
 sanitizer's report, fails the test that started it, whatever the test itself looked at.
 """
 
+import itertools
 import json
 import os
 import random
@@ -34,10 +35,22 @@ def wait_until(cond, limit=15, what="the condition", step=0.02):
         time.sleep(step)
 
 
+def ports_of_this_process(first=15000, last=30000, shares=10):
+    """pytest's workers (gw0, gw1, …) have a share of them each, and begin anywhere in it."""
+    share = int(os.environ.get("PYTEST_XDIST_WORKER", f"gw{shares - 1}").removeprefix("gw")) % shares
+    mine = range(first + share * (last - first) // shares, first + (share + 1) * (last - first) // shares)
+    begin = random.randrange(len(mine))
+    return itertools.cycle([*mine[begin:], *mine[:begin]])
+
+
+PORTS = ports_of_this_process()
+
+
 def free_port():
-    """A port below those that the kernel hands out by itself, so that nobody gets it before the program under test does."""
+    """A port below those that the kernel hands out by itself, and never the same twice in a run: so that nobody gets it before the program under test does,
+    or while that is away for a restart."""
     for _ in range(100):
-        port = random.randrange(15000, 30000)
+        port = next(PORTS)
         with socket.socket() as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

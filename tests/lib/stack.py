@@ -151,10 +151,10 @@ class Api(Daemon):
     command = "api"
 
     def start(self, limit=30):
-        super().start(limit)
-        if self.config["server"]["listen"].endswith(":0"):  # the same port after a restart
-            self.config["server"]["listen"] = "{0.hostname}:{0.port}".format(urlsplit(self.url))
-        return self
+        listen = self.config["server"]["listen"]
+        if listen.endswith(":0"):  # the same after a restart
+            self.config["server"]["listen"] = listen.removesuffix("0") + str(free_port())
+        return super().start(limit)
 
 
 class Worker(Daemon):
