@@ -52,7 +52,7 @@ static void count_job(struct drill_row *row, const struct drill_job *j)
 	row->extra_calls += j->calls - (j->outcomes && j->status == 3 && (j->level <= 1 || j->level == 5));
 }
 
-void drill_row_make(const struct drill *d, const struct drill_run *r, size_t route, struct drill_row *ret)
+static void row_make(const struct drill *d, const struct drill_run *r, size_t route, struct drill_row *ret)
 {
 	static const int parts[] = { 50, 95, 99 };
 	int64_t *total = calloc(3 * r->njobs + 1, sizeof(*total)), *wait, *first;
@@ -100,13 +100,13 @@ static struct str text_of(struct arena *a, void (*fn)(struct buf *b, int64_t v),
 
 static struct str count_or_dot(struct arena *a, int64_t n)
 {
-	return n ? text_of(a, term_count, n) : STR("·");
+	return n ? text_of(a, term_count, n) : str_from(term_glyph("·", "."));
 }
 
 /* Who served, as a bar of the route's width: full, half and light blocks for the first target, a fallback or cache, and the ladder. */
 static struct str bar_of(struct arena *a, const struct drill_row *row)
 {
-	static const char *const blocks[] = { "█", "▓", "░", "!" };
+	const char *const blocks[] = { term_glyph("█", "#"), term_glyph("▓", "="), term_glyph("░", "-"), "!" };
 	const int64_t parts[] = { row->rungs[0], row->rungs[1] + row->rungs[2] + row->rungs[3], row->rungs[4] + row->rungs[5] + row->rungs[6],
 		                  row->failed + row->open };
 	struct buf b;
@@ -162,7 +162,7 @@ static struct str extra_money(struct arena *a, const struct drill_row *r)
 	struct str s = text_of(a, term_money, r->extra_nanousd < 0 ? -r->extra_nanousd : r->extra_nanousd);
 	if (r->cost_nanousd < 0)
 		return STR("unknown");
-	return r->extra_nanousd ? arena_printf(a, "%c" STR_FMT, r->extra_nanousd < 0 ? '-' : '+', STR_ARG(s)) : STR("·");
+	return r->extra_nanousd ? arena_printf(a, "%c" STR_FMT, r->extra_nanousd < 0 ? '-' : '+', STR_ARG(s)) : str_from(term_glyph("·", "."));
 }
 
 static void print_times(const struct term *term, struct arena *a, const struct drill_row *rows, size_t n)
@@ -197,7 +197,7 @@ static void print_times(const struct term *term, struct arena *a, const struct d
 			                     text_of(a, term_duration, r->first_ms[0]),
 			                     text_of(a, term_count, r->calls),
 			                     hundredths > 0 ? arena_printf(a, "%lld.%02lld", (long long)(hundredths / 100), (long long)(hundredths % 100))
-			                                    : STR("·"),
+			                                    : str_from(term_glyph("·", ".")),
 			                     r->cost_nanousd < 0 ? STR("unknown") : text_of(a, term_money, r->cost_nanousd),
 			                     extra_money(a, r) };
 		term_table_add(&t, cells);
@@ -255,7 +255,7 @@ static void print_wrapped(const struct term *term, struct str text, int indent)
 
 static void print_promise(const struct term *term, struct arena *a, const struct drill_promise *p)
 {
-	const char *mark = p->broken ? term->tty ? "✗" : "BROKEN" : term->tty ? "✓" : "ok";
+	const char *mark = p->broken ? term->tty ? term_glyph("✗", "x") : "BROKEN" : term->tty ? term_glyph("✓", "+") : "ok";
 	int width = term->tty ? 2 : 7;
 	struct str text = p->job ? arena_printf(a, STR_FMT ", for example %s", STR_ARG(p->text), p->job) : p->text;
 	fprintf(term->out, "%s%s%s%*s%-20s ", term_style(term, p->broken ? TERM_RED : TERM_GREEN), mark, term_reset(term),
@@ -287,7 +287,7 @@ void drill_report_run(struct drill *d, const struct drill_run *r)
 		const struct term *term = &d->term;
 		struct drill_row *rows = arena_array(&a, struct drill_row, nroutes + 1);
 		for (size_t i = 0; i < nroutes; i++)
-			drill_row_make(d, r, i, &rows[i]);
+			row_make(d, r, i, &rows[i]);
 		fprintf(term->out, "\n%s%s%s  %s\n", term_style(term, TERM_BOLD), r->scenario->name, term_reset(term), r->scenario->summary);
 		print_served(term, &a, rows, nroutes);
 		print_times(term, &a, rows, nroutes);
@@ -380,7 +380,7 @@ json_t *drill_report_json(struct drill *d)
 		json_object_set_new(o, "recovered_ms", r->recovered_ms < 0 ? json_null() : json_integer(r->recovered_ms));
 		for (size_t k = 0; k < d->twins.conf->nroutes; k++) {
 			struct drill_row row;
-			drill_row_make(d, r, k, &row);
+			row_make(d, r, k, &row);
 			json_array_append_new(routes, json_row(&row));
 		}
 		json_object_set_new(o, "routes", routes);

@@ -297,8 +297,8 @@ void show_result(const struct term *t, const json_t *job)
 	arena_init(&a, (size_t)512 << 20);
 	struct str status = term_safe(&a, json_str(job, "status")),
 	           file = term_safe(&a, json_str(json_get(job, "metadata"), "file"));
-	fprintf(t->out, "%s── %lld%s" STR_FMT "%s  %s" STR_FMT "%s  %s" STR_FMT "%s\n", term_style(t, TERM_DIM),
-	        (long long)json_i64(job, "index", 0) + 1, file.n ? "  " : "", STR_ARG(file), term_reset(t),
+	fprintf(t->out, "%s%s %lld%s" STR_FMT "%s  %s" STR_FMT "%s  %s" STR_FMT "%s\n", term_style(t, TERM_DIM),
+	        term_glyph("──", "--"), (long long)json_i64(job, "index", 0) + 1, file.n ? "  " : "", STR_ARG(file), term_reset(t),
 	        term_style(t, term_status_style(status)), STR_ARG(status), term_reset(t), term_style(t, TERM_DIM),
 	        STR_ARG(show_cost(&a, job)), term_reset(t));
 	struct str text = show_is_good(job) ? show_result_text(&a, job) : error_text(&a, job);

@@ -27,6 +27,17 @@ void term_init(struct term *t, FILE *out)
 	t->columns = ioctl(fileno(out), TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
 }
 
+const char *term_glyph(const char *utf8, const char *ascii)
+{
+	static const char *const names[] = { "LC_ALL", "LC_CTYPE", "LANG" };
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		struct str v = str_from(getenv(names[i]));
+		if (v.n)
+			return str_find_nocase(v, STR("utf-8")) >= 0 || str_find_nocase(v, STR("utf8")) >= 0 ? utf8 : ascii;
+	}
+	return utf8;
+}
+
 const char *term_style(const struct term *t, enum term_style style)
 {
 	static const char *const codes[] = {
@@ -142,7 +153,7 @@ struct str term_fit(struct arena *a, struct str s, size_t columns)
 		if (used > columns - 1)
 			break;
 	}
-	return arena_printf(a, STR_FMT "…", STR_ARG(str_sub(s, 0, end)));
+	return arena_printf(a, STR_FMT "%s", STR_ARG(str_sub(s, 0, end)), term_glyph("…", "~"));
 }
 
 /* --- numbers --- */

@@ -25,6 +25,8 @@ enum term_style { TERM_PLAIN, TERM_BOLD, TERM_DIM, TERM_RED, TERM_GREEN, TERM_YE
 /* The escape sequence, or "" without colour. */
 const char *term_style(const struct term *t, enum term_style style);
 const char *term_reset(const struct term *t);
+/* The first where the locale says UTF-8 or nothing at all, else the second. */
+const char *term_glyph(const char *utf8, const char *ascii);
 /* The style of a job's or batch's status. */
 enum term_style term_status_style(struct str status);
 
@@ -32,7 +34,7 @@ enum term_style term_status_style(struct str status);
 struct str term_safe(struct arena *a, struct str s);
 /* Columns that the text takes: wide characters 2, combining ones 0, other 1. */
 size_t term_columns(struct str s);
-/* The longest front part of at most `columns` columns; with … in the last when something was cut. */
+/* The longest front part of at most `columns` columns; with … (or ~) in the last when something was cut. */
 struct str term_fit(struct arena *a, struct str s, size_t columns);
 
 /* --- tables: rows first, then printed with all columns aligned; columns marked `shrink` give way when the

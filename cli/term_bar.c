@@ -98,7 +98,7 @@ static void add_bar(struct buf *b, const struct term_bar *bar, size_t width)
 	size_t full = c->total > 0 ? (size_t)((int64_t)width * done / c->total) : 0;
 	buf_add_z(b, term_style(bar->term, c->failed + c->expired > 0 ? TERM_YELLOW : TERM_GREEN));
 	for (size_t i = 0; i < width; i++)
-		buf_add_z(b, i < full ? "█" : "░");
+		buf_add_z(b, i < full ? term_glyph("█", "#") : term_glyph("░", "."));
 	buf_printf(b, "%s  ", term_reset(bar->term));
 }
 

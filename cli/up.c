@@ -283,6 +283,7 @@ static enum flow_next children_failed(struct up *u, int rc)
 static enum flow_next start_postgres(struct flow *f)
 {
 	struct up *u = up_of(f);
+	up_show_begin(&u->show, "PostgreSQL");
 	u->pg_log = arena_printf(&u->arena, "%s/postgres.log", u->dir).p;
 	int rc = u->pg_log_fd = up_show_append(u->pg_log, &u->err);
 	if (rc >= 0)
@@ -310,7 +311,7 @@ static enum flow_next postgres_up(struct flow *f, int rc)
 static enum flow_next bring_schema(struct flow *f)
 {
 	struct up *u = up_of(f);
-	up_show_begin(&u->show);
+	up_show_begin(&u->show, "schema");
 	int applied = 0;
 	int rc = up_postgres_make_database(&u->pg, &u->err);
 	if (rc >= 0)
@@ -326,7 +327,6 @@ static enum flow_next bring_schema(struct flow *f)
 static enum flow_next start_simulator(struct flow *f)
 {
 	struct up *u = up_of(f);
-	up_show_begin(&u->show);
 	const char *address;
 	int rc = up_config_prepare(u->dir, u->opt.config, u->opt.simulator, &u->arena, &u->config, &u->err);
 	if (rc >= 0 && u->config.simulator)
@@ -335,6 +335,7 @@ static enum flow_next start_simulator(struct flow *f)
 		return give_up(u, rc);
 	if (!u->config.simulator)
 		return FLOW_NEXT;
+	up_show_begin(&u->show, "simulator");
 	const char *ready = arena_printf(&u->arena, "%s/simulator.ready", u->run_dir).p;
 	u->simulator_url = arena_printf(&u->arena, "http://%s", address).p;
 	setenv("MILLRACE_SIMULATOR_URL", u->simulator_url, 1);
@@ -357,7 +358,7 @@ static enum flow_next simulator_up(struct flow *f, int rc)
 static enum flow_next start_servers(struct flow *f)
 {
 	struct up *u = up_of(f);
-	up_show_begin(&u->show);
+	up_show_begin(&u->show, "api and worker");
 	const char *wanted = u->opt.listen ? u->opt.listen : "127.0.0.1:8080";
 	int rc = up_port_choose(wanted, !u->opt.listen, &u->arena, &u->listen, &u->err);
 	if (rc < 0)

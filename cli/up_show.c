@@ -59,19 +59,34 @@ int up_show_open_log(struct up_show *s, const char *log_file, struct err *err)
 	return 0;
 }
 
+static void clear_pending(struct up_show *s)
+{
+	if (s->pending)
+		fputs("\r\033[K", s->term.out);
+	fflush(s->term.out);
+	s->pending = false;
+}
+
 void up_show_done(struct up_show *s)
 {
+	clear_pending(s);
 	fflush(s->term.out);
 	if (s->complaints != stderr)
 		fclose(s->complaints);
 }
 
-void up_show_begin(struct up_show *s)
+void up_show_begin(struct up_show *s, const char *what)
 {
+	clear_pending(s);
 	s->step_ns = clock_mono_ns();
+	if (!s->term.tty)
+		return;
+	fprintf(s->term.out, "  %s%s %s%s", term_style(&s->term, TERM_DIM), term_glyph("·", "-"), what, term_reset(&s->term));
+	fflush(s->term.out);
+	s->pending = true;
 }
 
-void up_show_step(const struct up_show *s, const char *what, const char *fmt, ...)
+void up_show_step(struct up_show *s, const char *what, const char *fmt, ...)
 {
 	struct buf detail, took;
 	va_list ap;
@@ -82,8 +97,9 @@ void up_show_step(const struct up_show *s, const char *what, const char *fmt, ..
 	va_end(ap);
 	term_duration(&took, (int64_t)((clock_mono_ns() - s->step_ns) / 1000000));
 	const char *dim = term_style(&s->term, TERM_DIM), *reset = term_reset(&s->term);
+	clear_pending(s);
 	if (s->term.tty)
-		fprintf(s->term.out, "  %s✓%s %-11s %s%6.*s%s  %.*s\n", term_style(&s->term, TERM_GREEN), reset, what,
+		fprintf(s->term.out, "  %s%s%s %-11s %s%6.*s%s  %.*s\n", term_style(&s->term, TERM_GREEN), term_glyph("✓", "+"), reset, what,
 		        dim, STR_ARG(buf_str(&took)), reset, STR_ARG(buf_str(&detail)));
 	else
 		fprintf(s->term.out, "%s (%.*s): %.*s\n", what, STR_ARG(buf_str(&took)), STR_ARG(buf_str(&detail)));
@@ -139,8 +155,9 @@ static void show_end(const struct up_show *s, int fd, off_t from)
 			show_line(s, line);
 }
 
-void up_show_tail(const struct up_show *s, const char *path)
+void up_show_tail(struct up_show *s, const char *path)
 {
+	clear_pending(s);
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return;
@@ -148,15 +165,17 @@ void up_show_tail(const struct up_show *s, const char *path)
 	close(fd);
 }
 
-void up_show_mistakes(const struct up_show *s, const struct conf_mistake *mistakes, size_t n)
+void up_show_mistakes(struct up_show *s, const struct conf_mistake *mistakes, size_t n)
 {
+	clear_pending(s);
 	for (size_t i = 0; i < n; i++)
 		fprintf(s->complaints, "  " STR_FMT ": " STR_FMT "\n", STR_ARG(mistakes[i].path),
 		        STR_ARG(mistakes[i].text));
 }
 
-void up_show_failure(const struct up_show *s, const char *why)
+void up_show_failure(struct up_show *s, const char *why)
 {
+	clear_pending(s);
 	if (s->log_file)
 		show_end(s, STDERR_FILENO, s->log_start);
 	fprintf(s->complaints, "millrace up: %s\n", why);

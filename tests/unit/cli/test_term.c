@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/term.h"
@@ -40,6 +41,11 @@ static void test_term_fit_cuts_at_characters(void **state UNUSED)
 	assert_true(str_eq_z(term_fit(&arena, STR("日本語"), 4), "日…"));
 	assert_true(str_eq_z(term_fit(&arena, STR("abc"), 1), "…"));
 	assert_int_equal(term_fit(&arena, STR("abc"), 0).n, 0);
+	setenv("LC_ALL", "de_DE.ISO-8859-1", 1);
+	assert_true(str_eq_z(term_fit(&arena, STR("abcd"), 3), "ab~"));
+	assert_string_equal(term_glyph("█", "#"), "#");
+	setenv("LC_ALL", "C.UTF-8", 1);
+	assert_string_equal(term_glyph("█", "#"), "█");
 }
 
 static void test_term_outside_text_cannot_drive_the_terminal(void **state UNUSED)
@@ -225,6 +231,7 @@ static int teardown(void **state UNUSED)
 
 int main(void)
 {
+	setenv("LC_ALL", "C.UTF-8", 1);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_term_counts_columns_not_bytes),
 		cmocka_unit_test(test_term_fit_cuts_at_characters),
