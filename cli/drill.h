@@ -155,7 +155,6 @@ struct drill_row {
 	int64_t cost_nanousd;                           /* -1: unknown */
 	int64_t extra_nanousd;                          /* against the calm run */
 };
-void drill_row_make(const struct drill *d, const struct drill_run *r, size_t route, struct drill_row *ret);
 /* Prints a run (text), and counts its broken promises. */
 void drill_report_run(struct drill *d, const struct drill_run *r);
 json_t *drill_report_json(struct drill *d);

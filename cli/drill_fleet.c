@@ -43,7 +43,8 @@ static void stop_signals(sigset_t *set)
 	sigaddset(set, SIGHUP);
 }
 
-bool drill_fleet_is_interrupted(struct drill_fleet *f)
+/* A signal to stop has come (SIGINT, SIGTERM, SIGHUP, which drill_fleet_open blocks). Stays true. */
+static bool is_interrupted(struct drill_fleet *f)
 {
 	static const struct timespec now = { 0 };
 	sigset_t set;
@@ -57,7 +58,7 @@ int drill_fleet_sleep(struct drill_fleet *f, int64_t ms)
 {
 	uint64_t end = clock_mono_ms() + (uint64_t)MAX(ms, (int64_t)0);
 	for (;;) {
-		if (drill_fleet_is_interrupted(f))
+		if (is_interrupted(f))
 			return -ERR_CANCELED;
 		uint64_t now = clock_mono_ms();
 		if (now >= end)

@@ -33,8 +33,6 @@ struct drill_fleet {
 	bool interrupted;
 };
 
-/* A signal to stop has come (SIGINT, SIGTERM, SIGHUP, which drill_fleet_open blocks). Stays true. */
-bool drill_fleet_is_interrupted(struct drill_fleet *f);
 /* -ERR_CANCELED when interrupted meanwhile. */
 int drill_fleet_sleep(struct drill_fleet *f, int64_t ms);
 

@@ -151,13 +151,6 @@ int migrate_run(const char *url, int *ret_applied, struct err *err)
 	return rc < 0 ? rc : apply_pending(s, ret_applied, err);
 }
 
-int migrate_check(const char *url, int *ret_current, struct err *err)
-{
-	_cleanup_(sync_drop) struct db_sync *s = NULL;
-	int rc = db_sync_open(url, "millrace migrate", CONNECT_TIMEOUT_S, &s, err);
-	return rc < 0 ? rc : current_number(s, ret_current, err);
-}
-
 /* Prints what is applied and what is not; the number of pending ones, or an error. */
 static int print_status(const char *url, struct err *err)
 {

@@ -12,9 +12,6 @@
  * this program. */
 int migrate_run(const char *url, int *ret_applied, struct err *err);
 
-/* The newest migration applied to the database (0: none), without changing it. */
-int migrate_check(const char *url, int *ret_current, struct err *err);
-
 /* The newest migration that this program knows; 0 when it has none. */
 int migrate_latest(void);
 

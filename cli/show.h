@@ -31,8 +31,6 @@ void show_job(const struct term *t, const json_t *job);
 void show_batch(const struct term *t, const json_t *batch);
 /* One line of a batch's end, "batch_… completed: 9 succeeded, 1 failed in 3.2s", and a line for each fault of its input. */
 void show_batch_summary(const struct term *t, const json_t *batch);
-/* "9 succeeded, 1 failed"; empty when nothing is counted. Made in a. */
-struct str show_counts_text(struct arena *a, const json_t *batch);
 /* A line for each fault of a submission's or a batch's input, at most so many, and how many more there are. */
 void show_faults(const struct term *t, const json_t *list, int64_t count, size_t most);
 /* A job of a batch's results: a line with its number and status, then its text. */

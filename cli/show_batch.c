@@ -139,7 +139,8 @@ static void add_count(struct buf *b, int64_t n, const char *what)
 	buf_printf(b, " %s", what);
 }
 
-struct str show_counts_text(struct arena *a, const json_t *batch)
+/* "9 succeeded, 1 failed"; empty when nothing is counted. Made in a. */
+static struct str counts_text(struct arena *a, const json_t *batch)
 {
 	struct term_counts c;
 	_cleanup_(buf_done) struct buf b;
@@ -159,7 +160,7 @@ static struct str jobs_text(struct arena *a, const json_t *batch)
 {
 	struct term_counts c;
 	_cleanup_(buf_done) struct buf b;
-	struct str counts = show_counts_text(a, batch);
+	struct str counts = counts_text(a, batch);
 	buf_init(&b, 1024);
 	show_counts(batch, &c);
 	if (c.total == 0)
@@ -233,7 +234,7 @@ void show_batch_summary(const struct term *t, const json_t *batch)
 	if (good && json_bool(json_get(batch, "millrace"), "dry_run", false)) {
 		summarize_dry_run(t, &a, batch);
 	} else {
-		struct str time = took(&a, batch), counts = show_counts_text(&a, batch);
+		struct str time = took(&a, batch), counts = counts_text(&a, batch);
 		fprintf(t->out, STR_FMT " %s" STR_FMT "%s%s" STR_FMT "%s" STR_FMT "\n", STR_ARG(term_safe(&a, json_str(batch, "id"))),
 		        term_style(t, good ? TERM_GREEN : TERM_YELLOW), STR_ARG(term_safe(&a, json_str(batch, "status"))), term_reset(t),
 		        counts.n ? ": " : "", STR_ARG(counts), counts.n && time.n ? " in " : "", STR_ARG(counts.n ? time : STR("")));

@@ -108,7 +108,8 @@ static struct str server_text(struct arena *a, const struct up_environment *e)
 	    model, key, key);
 }
 
-struct str up_config_text(struct arena *a, enum up_provider provider, const struct up_environment *e)
+/* The text of the default configuration, in a; secrets stay references to the environment. */
+static struct str config_text(struct arena *a, enum up_provider provider, const struct up_environment *e)
 {
 	switch (provider) {
 	case UP_PROVIDER_SIMULATOR:
@@ -126,7 +127,8 @@ struct str up_config_text(struct arena *a, enum up_provider provider, const stru
 	return STR("");
 }
 
-bool up_config_wants_simulator(struct str text)
+/* Whether a configuration's text wants a simulator to be started. */
+static bool wants_simulator(struct str text)
 {
 	return str_find(text, STR(SIMULATOR_WANTED)) >= 0;
 }
@@ -189,11 +191,11 @@ static int prepare_default(const char *dir, bool force_simulator, struct arena *
 	ret->path = path;
 	if (is_edited(path, hash_path, a, &text)) {
 		ret->provider = arena_printf(a, "%s (changed by hand; kept)", path).p;
-		ret->simulator = force_simulator || up_config_wants_simulator(text);
+		ret->simulator = force_simulator || wants_simulator(text);
 		return 0;
 	}
 	enum up_provider provider = up_config_choose(&e, force_simulator);
-	text = up_config_text(a, provider, &e);
+	text = config_text(a, provider, &e);
 	ret->provider = provider_name(a, provider, &e);
 	ret->simulator = provider == UP_PROVIDER_SIMULATOR;
 	/* A crash between the two makes the file look edited: it is kept, and said so, which can be seen and mended. */
@@ -214,7 +216,7 @@ int up_config_prepare(const char *dir, const char *given, bool force_simulator, 
 	if (!real)
 		return err_set(err, ERR_IO, "%s: %s", given, strerror(errno));
 	ret->path = ret->provider = arena_strz(a, str_from(real));
-	ret->simulator = force_simulator || up_config_wants_simulator(text);
+	ret->simulator = force_simulator || wants_simulator(text);
 	free(real);
 	return 0;
 }

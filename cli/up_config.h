@@ -27,10 +27,6 @@ struct up_environment {
 
 /* MILLRACE_BASE_URL is meant for us, so it goes before the providers' keys, which many environments have anyway. */
 enum up_provider up_config_choose(const struct up_environment *e, bool force_simulator);
-/* The text of the default configuration, in a; secrets stay references to the environment. */
-struct str up_config_text(struct arena *a, enum up_provider provider, const struct up_environment *e);
-/* Whether a configuration's text wants a simulator to be started. */
-bool up_config_wants_simulator(struct str text);
 
 struct up_config {
 	const char *path;     /* absolute */

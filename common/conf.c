@@ -44,7 +44,8 @@ const char *conf_setting_choices(const struct conf_setting *s)
 	return NULL;
 }
 
-const char *conf_env_name(struct arena *a, const struct conf_setting *s)
+/* "worker.slots" → MILLRACE_WORKER_SLOTS, made in a. */
+static const char *env_name(struct arena *a, const struct conf_setting *s)
 {
 	size_t prefix = strlen("MILLRACE_"), n = strlen(s->path);
 	char *name = arena_alloc(a, prefix + n + 1);
@@ -225,7 +226,7 @@ static void read_file(struct conf_reader *r, const char *file)
 static void read_environment(struct conf_reader *r)
 {
 	for (size_t i = 0; i < conf_settings_n; i++) {
-		const char *name = conf_env_name(&r->c->arena, &conf_settings[i]);
+		const char *name = env_name(&r->c->arena, &conf_settings[i]);
 		const char *value = getenv(name);
 		if (!value)
 			continue;

@@ -27,8 +27,6 @@ extern const size_t conf_settings_n;
 /* The words that a STR setting may be, separated by '|'; NULL: any text. */
 const char *conf_setting_choices(const struct conf_setting *s);
 
-/* "worker.slots" → MILLRACE_WORKER_SLOTS, made in a. */
-const char *conf_env_name(struct arena *a, const struct conf_setting *s);
 
 /* Where a value stands in the file: a chain of keys that lives on the readers' stack. */
 struct conf_path {

@@ -41,15 +41,4 @@ int crypto_hex(struct buf *b, struct str s);
 int crypto_random_base62(struct buf *b, size_t n);
 uint32_t crypto_crc32(struct str s); /* of zlib and AWS's event streams; for checksums, not for security */
 
-/* A secret: printed as a fingerprint, wiped on free. */
-struct secret {
-	char *p; /* owned, NUL-terminated */
-	size_t n;
-};
-void secret_set(struct secret *s, struct str value);
-void secret_done(struct secret *s);
-struct str secret_str(const struct secret *s);
-/* "sha256:1a2b3c4d" */
-struct str secret_fingerprint(const struct secret *s, char out[24]);
-
 #endif

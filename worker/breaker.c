@@ -57,18 +57,6 @@ int breaker_run_row(int before, const struct breaker_run *r)
 	return r->has_success ? r->tail : before + r->tail;
 }
 
-void breaker_run_join(struct breaker_run *r, const struct breaker_run *later)
-{
-	if (r->has_success) {
-		r->peak = MAX(MAX(r->peak, r->tail + later->head), later->peak);
-	} else {
-		r->head += later->head;
-		r->peak = later->peak;
-	}
-	r->tail = breaker_run_row(r->tail, later);
-	r->has_success |= later->has_success;
-}
-
 bool breaker_rates_say_open(const struct breaker_rules *rules, const struct breaker_window *w)
 {
 	if (!rules->enabled || w->failures <= 0)

@@ -21,7 +21,7 @@ struct breaker_rules breaker_rules(void); /* of the running configuration */
 enum breaker_word { BREAKER_SAYS_NOTHING, BREAKER_SAYS_GOOD, BREAKER_SAYS_BAD };
 enum breaker_word breaker_word(enum err_code class, int http_status, bool canceled);
 
-/* The failures of some calls in their order. Two runs one after the other are one run: breaker_run_join. */
+/* The failures of some calls in their order. */
 struct breaker_run {
 	int head;         /* failures before the first success; all where there was none */
 	bool has_success;
@@ -29,7 +29,6 @@ struct breaker_run {
 	int tail;         /* the row at the end */
 };
 void breaker_run_add(struct breaker_run *r, bool good);
-void breaker_run_join(struct breaker_run *r, const struct breaker_run *later);
 int breaker_run_row(int before, const struct breaker_run *r); /* failures in a row at its end, where `before` stood at its begin */
 
 /* The calls of the last minute (or since it closed), and the failures of breaker.errors_in. */

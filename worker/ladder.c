@@ -14,7 +14,7 @@
 
 #define QUESTION_MAX 20000 /* bytes that are looked at */
 
-struct str ladder_answer(struct arena *a, const char *model, struct str text, int64_t now_wall_us)
+static struct str answer_object(struct arena *a, const char *model, struct str text, int64_t now_wall_us)
 {
 	struct buf b;
 	json_t *answer = json_object(), *choices = json_array(), *choice = json_object(), *message = json_object(), *usage = json_object();
@@ -47,7 +47,7 @@ struct str ladder_answer(struct arena *a, const char *model, struct str text, in
 static void take_answer(struct ladder_op *op, size_t at)
 {
 	if (at < op->route->nanswers)
-		op->result = ladder_answer(&op->job->arena, "static", op->route->answers[at].text, clock_wall_us());
+		op->result = answer_object(&op->job->arena, "static", op->route->answers[at].text, clock_wall_us());
 }
 
 static size_t last_resort(const struct conf_route *route)

@@ -22,7 +22,5 @@ struct ladder_op {
 /* Completes with 0; result says whether something was found. question: the last user message. */
 void ladder_static(struct worker *w, struct ladder_op *op, struct job *j, const struct conf_route *route, struct str question, struct flow *flow);
 
-/* A chat.completion object with this text, as served by `model`. In the arena. */
-struct str ladder_answer(struct arena *a, const char *model, struct str text, int64_t now_wall_us);
 
 #endif

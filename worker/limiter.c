@@ -513,28 +513,6 @@ void limiter_headers(struct limiter *l, const struct conf_target *target, const 
 	lower(l, g, LIMIT_OUTPUT, h->output_limit, h->output_remaining);
 }
 
-void limiter_each(struct limiter *l, void (*fn)(void *arg, const char *key, int64_t cap, int64_t left, size_t waiting), void *arg)
-{
-	size_t at = 0;
-	struct str ignored;
-	void *value;
-	struct buf b;
-	buf_init(&b, 256);
-	while (hash_next(&l->groups, &at, &ignored, &value)) {
-		const struct limit_group *g = value;
-		for (enum limit_kind kind = 0; kind < LIMIT_KINDS; kind++) {
-			struct limit *k = g->limits[kind];
-			if (!k || k->cap == 0)
-				continue;
-			buf_clear(&b);
-			limit_key(k, &b);
-			buf_add_char(&b, '\0');
-			fn(arg, b.p, k->cap, limit_left(k, clock_mono_ms()), k->waiters.n);
-		}
-	}
-	buf_done(&b);
-}
-
 /* --- life --- */
 
 struct limiter *limiter_new(struct worker *w)

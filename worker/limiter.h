@@ -87,7 +87,4 @@ void limiter_release(struct limit_ticket *t);
 /* The provider says how much is left: buckets are lowered at once, never raised. */
 void limiter_headers(struct limiter *l, const struct conf_target *target, const struct limit_headers *h);
 
-/* Every limit that this process has met lately, for a page about this process. cap: per minute, or calls; left: what it may use now without asking. */
-void limiter_each(struct limiter *l, void (*fn)(void *arg, const char *key, int64_t cap, int64_t left, size_t waiting), void *arg);
-
 #endif

@@ -63,7 +63,7 @@ static void sum_slots(const struct target_live *l, struct breaker_window *ret, i
 	}
 }
 
-struct breaker_window target_window(const struct target_live *l)
+static struct breaker_window window_of(const struct target_live *l)
 {
 	struct breaker_window w;
 	int64_t retries;
@@ -112,7 +112,7 @@ void target_look_at_rates(struct target_live *l)
 	const struct breaker_rules rules = breaker_rules();
 	if (l->row.breaker != BREAKER_CLOSED || l->local.state != BREAKER_CLOSED || l->pending.wants_open)
 		return;
-	const struct breaker_window w = target_window(l);
+	const struct breaker_window w = window_of(l);
 	if (!breaker_rates_say_open(&rules, &w))
 		return;
 	open_here(l, &rules);

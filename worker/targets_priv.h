@@ -130,7 +130,6 @@ void target_dirty(struct target_live *l, uint64_t within_ms);
 void target_heed_fleet(struct target_live *l, enum breaker_state was);
 
 /* targets_calls.c */
-struct breaker_window target_window(const struct target_live *l); /* as far as known now */
 void target_look_at_rates(struct target_live *l); /* opens here, and asks the fleet to, where they say so */
 bool target_is_key_class(enum err_code class);    /* it stops all targets of the key */
 void target_probe_over(struct target_live *l, enum breaker_word word); /* the probe ended, or was not made (SAYS_NOTHING) */

@@ -469,8 +469,3 @@ int intake_start(struct intake *in, struct intake_job *j, struct flow *flow)
 		loop_soon(&in->api->loop, &in->soon);
 	return 0;
 }
-
-size_t intake_waiting(const struct intake *in)
-{
-	return in->queue.n;
-}

@@ -45,6 +45,5 @@ void intake_stop(struct intake *in);
 void intake_free(struct intake *in);
 /* 0: one completion will come. Negative: refused at once (-ERR_OVERLOADED, -ERR_DRAINING). */
 int intake_start(struct intake *in, struct intake_job *j, struct flow *flow);
-size_t intake_waiting(const struct intake *in);
 
 #endif

@@ -51,7 +51,6 @@ struct db_gate {
 	int open;
 	struct soon passed; /* put off each time something is let go */
 };
-void db_gate_leave(struct db_gate *g);
 
 /* A socket of libpq under uv_poll; on the heap because it outlives its owner's interest until libuv has let go. */
 struct db_watch {

@@ -115,7 +115,7 @@ void db_targets_done(struct db_targets *t)
 
 /* --- gate and watch --- */
 
-void db_gate_leave(struct db_gate *g)
+static void gate_leave(struct db_gate *g)
 {
 	assert(g->open > 0);
 	g->open--;
@@ -125,7 +125,7 @@ void db_gate_leave(struct db_gate *g)
 static void on_watch_closed(uv_handle_t *h)
 {
 	struct db_watch *w = container_of((uv_poll_t *)h, struct db_watch, uv);
-	db_gate_leave(w->gate);
+	gate_leave(w->gate);
 	free(w);
 }
 
@@ -361,7 +361,7 @@ static void on_resolved(uv_getaddrinfo_t *uv, int status, struct addrinfo *list)
 			dial_addresses(d, list);
 	}
 	uv_freeaddrinfo(list);
-	db_gate_leave(gate);
+	gate_leave(gate);
 }
 
 static bool needs_resolving(const struct db_host *host)

@@ -102,11 +102,6 @@ int db_sync_rows(const struct db_sync *s)
 	return PQntuples(s->res);
 }
 
-int db_sync_cols(const struct db_sync *s)
-{
-	return PQnfields(s->res);
-}
-
 const char *db_sync_get(const struct db_sync *s, int row, int col)
 {
 	assert(row >= 0 && row < PQntuples(s->res) && col >= 0 && col < PQnfields(s->res));

@@ -14,7 +14,6 @@ int db_sync_script(struct db_sync *s, const char *sql, struct err *err);
 /* One statement; params are NUL-terminated text or NULL. The result stays until the next call. */
 int db_sync_query(struct db_sync *s, const char *sql, int nparams, const char *const *params, struct err *err);
 int db_sync_rows(const struct db_sync *s);
-int db_sync_cols(const struct db_sync *s);
 const char *db_sync_get(const struct db_sync *s, int row, int col); /* NULL when NULL; borrowed */
 const char *db_sync_sqlstate(const struct db_sync *s); /* of the last failure */
 

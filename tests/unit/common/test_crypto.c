@@ -181,22 +181,6 @@ static void test_crc32_is_that_of_its_definition_at_every_length_and_alignment(v
 			assert_int_equal(crypto_crc32((struct str){ bytes + from, n }), crc32_by_bits(bytes + from, n));
 }
 
-static void test_secret_shows_only_its_fingerprint(void **state)
-{
-	(void)state;
-	struct secret s = { NULL, 0 };
-	char out[24];
-	secret_set(&s, STR("abc"));
-	assert_string_equal(s.p, "abc");
-	secret_fingerprint(&s, out);
-	assert_string_equal(out, "sha256:ba7816bf");
-	secret_set(&s, secret_str(&s)); /* its own bytes may be the new value */
-	assert_true(str_eq_z(secret_str(&s), "abc"));
-	secret_done(&s);
-	secret_done(&s);
-	assert_int_equal(secret_str(&s).n, 0);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -208,7 +192,6 @@ int main(void)
 		cmocka_unit_test(test_crypto_digest_is_the_same_in_pieces),
 		cmocka_unit_test(test_crypto_equal_wipe_crc),
 		cmocka_unit_test(test_crc32_is_that_of_its_definition_at_every_length_and_alignment),
-		cmocka_unit_test(test_secret_shows_only_its_fingerprint),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

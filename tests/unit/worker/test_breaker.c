@@ -76,20 +76,6 @@ static void test_breaker_a_run_tells_its_rows(void **state)
 	assert_int_equal(breaker_run_row(3, &mixed), 1);
 }
 
-static void test_breaker_two_runs_are_one(void **state)
-{
-	(void)state;
-	static const char all[] = "xx.xxx..x.xxxx.xx";
-	for (size_t cut = 0; cut < sizeof all; cut++) {
-		char first[sizeof all] = { 0 };
-		for (size_t i = 0; i < cut; i++)
-			first[i] = all[i];
-		struct breaker_run a = run_of(first), b = run_of(all + cut);
-		breaker_run_join(&a, &b);
-		assert_runs_equal(a, run_of(all));
-	}
-}
-
 static void test_breaker_rates_open_it(void **state)
 {
 	(void)state;
@@ -149,7 +135,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_breaker_failures_of_the_target_count_and_no_others),
 		cmocka_unit_test(test_breaker_a_run_tells_its_rows),
-		cmocka_unit_test(test_breaker_two_runs_are_one),
 		cmocka_unit_test(test_breaker_rates_open_it),
 		cmocka_unit_test(test_breaker_waits_longer_after_each_failed_probe),
 		cmocka_unit_test(test_breaker_successes_in_a_row_close_it),

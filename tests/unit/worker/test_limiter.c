@@ -524,21 +524,6 @@ static void test_limiter_nothing_goes_while_the_database_is_away(void **state)
 	}
 }
 
-static void note(void *arg, const char *key, int64_t cap, int64_t left, size_t waiting)
-{
-	(void)left;
-	if (strcmp(key, "target:fast:requests") == 0 && cap == 60000 && waiting == 0)
-		++*(int *)arg;
-}
-
-static void test_limiter_shows_its_limits(void **state)
-{
-	(void)state;
-	int n = 0;
-	limiter_each(workers[0].limiter, note, &n);
-	assert_int_equal(n, 1);
-}
-
 static void test_limiter_a_reload_changes_the_limits_of_those_who_wait(void **state)
 {
 	(void)state;
@@ -592,7 +577,6 @@ int main(void)
 		cmocka_unit_test(test_limiter_headers_lower_at_once_and_never_raise),
 		cmocka_unit_test(test_limiter_room_is_what_may_begin_and_more_comes_when_asked),
 		cmocka_unit_test(test_limiter_nothing_goes_while_the_database_is_away),
-		cmocka_unit_test(test_limiter_shows_its_limits),
 		cmocka_unit_test(test_limiter_a_reload_changes_the_limits_of_those_who_wait),
 		cmocka_unit_test(test_limiter_drain_returns_what_is_unused),
 	};
