@@ -67,7 +67,7 @@ struct conf_target {
 	bool stream;            /* ask for a stream (default true) */
 	struct str api_version; /* azure: "2024-10-21"; "" where the path needs none */
 	struct str region, access_key, secret_key, session_token; /* bedrock; the keys are secrets; "" with a bearer api_key */
-	struct str place;       /* free text ("eu"), for rules that ask for a region */
+	struct str place;       /* free text ("eu"), for rules that name places */
 	char key_id[17];        /* 16 hex digits that name provider key and endpoint without showing them */
 	int64_t context_tokens; /* 0: unknown */
 	int64_t max_output_tokens; /* 0: unknown; given to providers that must be told one */
@@ -99,8 +99,14 @@ struct conf_rule {
 	int complexity_min, complexity_max; /* 0 and 100 */
 	uint32_t needs, needs_not;  /* NEED_ bits that the request has, has not */
 	int latency;                /* -1: any; 0 interactive; 1 batch: part of a batch, or of a priority above 5 */
-	struct conf_choice use;
+	bool chooses;               /* it says how */
+	struct str *places;         /* only targets of one of these serve what the rule holds for, on whatever way they are reached; nplaces 0: of any */
+	size_t nplaces;
+	struct conf_choice use;     /* the route's main choice where the rule names no targets */
 };
+
+/* Whether a target may serve what the rule holds for. rule NULL: any may. */
+bool conf_rule_allows(const struct conf_rule *rule, const struct conf_target *t);
 
 enum conf_rung { RUNG_STALE_CACHE, RUNG_SIMPLE_MODEL, RUNG_STATIC, RUNG_COUNT };
 enum conf_on_limit { ON_LIMIT_QUEUE, ON_LIMIT_SHORTEN, ON_LIMIT_FALLBACK };

@@ -98,8 +98,10 @@ static const struct doc route_members[] = {
 static const struct doc rule_members[] = {
 	{ "name", TEXT, "Shown on the attempt as the reason of the choice" },
 	{ "when", "{\"$ref\":\"#/$defs/when\"}", "What must hold; `{}` always does; required" },
-	{ "targets", CHOICE, "As of the route; required" },
-	{ "choose", CHOOSE, "As of the route (default `ordered`)" },
+	{ "targets", CHOICE, "As of the route; required, unless `places` is there: the route's own then" },
+	{ "choose", CHOOSE, "As of the route (default `ordered`; without `targets` as the route does)" },
+	{ "places", TEXTS, "Only targets of one of these places serve what the rule holds for, also `context_window`, `content_policy` and `simple_model`: "
+	  "`[\"eu\"]`" },
 };
 
 static const struct doc when_members[] = {
@@ -142,7 +144,7 @@ static const struct {
 	{ "target", target_members, ARRAY_LEN(target_members), "\"provider\",\"model\"" },
 	{ "any_model", target_members, ARRAY_LEN(target_members), "\"provider\"" },
 	{ "route", route_members, ARRAY_LEN(route_members), "\"targets\"" },
-	{ "rule", rule_members, ARRAY_LEN(rule_members), "\"when\",\"targets\"" },
+	{ "rule", rule_members, ARRAY_LEN(rule_members), "\"when\"" },
 	{ "when", when_members, ARRAY_LEN(when_members), "" },
 	{ "tier", tier_members, ARRAY_LEN(tier_members), "" },
 	{ "rates", rate_members, ARRAY_LEN(rate_members), "" },

@@ -197,6 +197,41 @@ static void read_tiers(struct conf_reader *r, const struct conf_path *at, json_t
 	}
 }
 
+static void read_places(struct conf_reader *r, const struct conf_path *at, json_t *v, void *target)
+{
+	struct conf_rule *rule = target;
+	if (conf_read_list(r, at, v, "a target's place", &rule->places, &rule->nplaces) && json_array_size(v) == 0)
+		conf_mistake_add(r, at, "is empty: no target would serve; leave it out to allow any place");
+}
+
+bool conf_rule_allows(const struct conf_rule *rule, const struct conf_target *t)
+{
+	for (size_t i = 0; rule && i < rule->nplaces; i++)
+		if (str_eq(rule->places[i], t->place))
+			return true;
+	return !rule || rule->nplaces == 0;
+}
+
+/* The route's targets serve a rule that says only where; and one of them at least is there. */
+static void check_places(struct conf_reader *r, const struct conf_path *at, const struct conf_route *route)
+{
+	const struct conf_path rules = { at, STR("rules") };
+	for (size_t i = 0; i < route->nrules; i++) {
+		struct conf_rule *rule = &route->rules[i];
+		const struct conf_path one = conf_path_at(r, &rules, i), places = { &one, STR("places") };
+		bool any = false;
+		if (rule->use.ntargets == 0 && rule->nplaces > 0) {
+			enum conf_choose choose = rule->chooses ? rule->use.choose : route->main.choose;
+			rule->use = route->main;
+			rule->use.choose = choose;
+		}
+		for (size_t k = 0; k < rule->use.ntargets; k++)
+			any |= conf_rule_allows(rule, rule->use.targets[k]);
+		if (rule->use.ntargets > 0 && !any)
+			conf_mistake_add(r, &places, "holds the place of no target of the rule");
+	}
+}
+
 static void read_latency(struct conf_reader *r, const struct conf_path *at, json_t *v, void *target)
 {
 	static const char *const words[] = { "interactive", "batch" };
@@ -229,6 +264,7 @@ static void read_rules(struct conf_reader *r, const struct conf_path *at, json_t
 		{ "when", read_when, 0 },
 		{ "targets", read_targets, offsetof(struct conf_rule, use) },
 		{ "choose", read_choose, offsetof(struct conf_rule, use) },
+		{ "places", read_places, 0 },
 	};
 	struct conf_route *route = target;
 	if (!conf_is_type(r, at, v, JSON_ARRAY, "a list of rules"))
@@ -247,7 +283,8 @@ static void read_rules(struct conf_reader *r, const struct conf_path *at, json_t
 		if (!json_is_object(member))
 			continue;
 		conf_need(r, &down, "when", json_get(member, "when") != NULL);
-		conf_need(r, &down, "targets", json_get(member, "targets") != NULL);
+		conf_need(r, &down, "targets", json_get(member, "targets") || json_get(member, "places"));
+		rule->chooses = json_get(member, "choose") != NULL;
 	}
 }
 
@@ -395,6 +432,7 @@ static void read_route(struct conf_reader *r, const struct conf_path *at, json_t
 	if (!json_is_object(v))
 		return;
 	conf_need(r, at, "targets", json_get(v, "targets") != NULL);
+	check_places(r, at, route);
 	check_rung(r, at, v, "simple_model", has_rung(route, RUNG_SIMPLE_MODEL));
 	check_rung(r, at, v, "static", has_rung(route, RUNG_STATIC));
 	/* One front on all requests would send them all to one target, whatever the weights. */

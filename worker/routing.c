@@ -104,7 +104,7 @@ void routing_use(struct routing *r, struct job *j, const struct request_facts *f
 		struct candidate *c = &r->list[i];
 		c->target = choice->targets[i];
 		c->live = targets_find(j->worker->targets, c->target);
-		c->unfit = missing(c->target, f, &j->arena);
+		c->unfit = conf_rule_allows(r->rule, c->target) ? missing(c->target, f, &j->arena) : "it is in another place";
 	}
 	leave_out_small(r, f);
 }
@@ -113,6 +113,7 @@ void routing_start(struct routing *r, const struct conf_route *route, struct job
 {
 	const struct conf_rule *rule = find_rule(route, j, f, tier);
 	r->route = route;
+	r->rule = rule;
 	if (!rule)
 		routing_use(r, j, f, &route->main, "the route");
 	else

@@ -29,6 +29,7 @@ struct candidate {
 
 struct routing {
 	const struct conf_route *route;
+	const struct conf_rule *rule;     /* that holds; or NULL */
 	const struct conf_choice *choice; /* of the rule that holds, or main, or a special one */
 	const char *why;                  /* "rule big", "the route", "context_window" */
 	struct candidate *list;           /* choice->ntargets of them, in the job's arena */

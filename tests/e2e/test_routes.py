@@ -4,6 +4,8 @@
 import json
 from collections import Counter
 
+from faults import calls, script
+
 ENDED = ("succeeded", "failed", "canceled", "expired")
 
 
@@ -63,6 +65,25 @@ def test_rules_go_by_metadata_size_need_and_user(routed):
     assert served(end_of(stack, priority=9)) == ("primary", "e")
     assert served(end_of(stack)) == ("primary", "f")
     assert {c["reason"] for c in choices(stack)} == {f"rule {r}: ordered" for r in ("invoices", "vips", "long", "tools", "later")}
+
+
+def test_a_rule_keeps_what_it_holds_for_in_its_places(routed):
+    """On every way: the route's targets, the larger model for a context that is too small, the ladder's model."""
+    targets = {"us": {"place": "us", "context_tokens": 3000}, "eu": {"place": "eu", "context_tokens": 3000}, "anywhere": {},
+               "large-us": {"place": "us"}, "large-eu": {"place": "eu"}}
+    rules = [{"name": "at home", "when": {"metadata": {"tenant_region": "eu"}}, "places": ["eu", "ch"]}]
+    stack = routed(targets, {"default": {"targets": ["us", "anywhere", "eu"], "rules": rules, "context_window": ["large-us", "large-eu"],
+                                         "ladder": ["simple_model"], "ladder_after": "0s", "simple_model": "large-us"}})
+    assert served(end_of(stack)) == ("primary", "us")
+    home = {"metadata": {"tenant_region": "eu"}}
+    assert served(end_of(stack, **home))[1] == "eu"
+    left = {c["target"]: c.get("left_out") for c in choices(stack)[-1]["candidates"]}
+    assert left == {"us": "it is in another place", "anywhere": "it is in another place", "eu": None}
+    script(stack, model="eu", error_status=400, error_body={"error": {"message": "too long", "code": "context_length_exceeded"}})
+    assert served(end_of(stack, **home)) == ("fallback", "large-eu")
+    script(stack, model="large-eu", error_status=400, error_body={"error": {"message": "too long", "code": "context_length_exceeded"}})
+    assert end_of(stack, **home)["status"] == "failed"
+    assert {c["model"] for c in calls(stack)} == {"us", "eu", "large-eu"}
 
 
 def test_the_same_front_goes_to_the_same_target(routed):

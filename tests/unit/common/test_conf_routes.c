@@ -115,6 +115,30 @@ static void test_conf_rules_have_every_member(void **state UNUSED)
 	conf_unref(c);
 }
 
+#define PLACED(name, place) "\"" name "\":{\"provider\":\"openai\",\"model\":\"m\",\"api_key\":\"k\"" place "}"
+#define IN_PLACES(rules) "{\"targets\":{" PLACED("a", "") "," PLACED("b", ",\"place\":\"eu\"") "," PLACED("c", ",\"place\":\"us\"") "}," \
+	"\"routes\":{\"r\":{\"targets\":[\"a\",\"b\",\"c\"],\"choose\":\"least_busy\",\"rules\":[" rules "]}}}"
+
+static void test_conf_rules_may_say_where(void **state UNUSED)
+{
+	struct conf *c = confs_good(IN_PLACES("{\"when\":{},\"places\":[\"eu\",\"ch\"]},{\"when\":{},\"places\":[\"us\"],\"choose\":\"ordered\"},"
+	                                      "{\"when\":{},\"targets\":[\"c\",\"a\"],\"places\":[\"us\"]},{\"when\":{},\"targets\":[\"a\"]}"));
+	const struct conf_route *route = &c->routes[0];
+	const struct conf_rule *r = route->rules;
+	assert_int_equal(route->nrules, 4);
+	assert_true(r[0].use.ntargets == 3 && r[0].use.choose == CHOOSE_LEAST_BUSY && r[1].use.choose == CHOOSE_ORDERED && r[2].use.ntargets == 2);
+	static const bool allowed[4][3] = { { false, true, false }, { false, false, true }, { false, false, true }, { true, true, true } };
+	for (size_t i = 0; i < 4; i++)
+		for (size_t k = 0; k < 3; k++)
+			assert_int_equal(conf_rule_allows(&r[i], route->targets[k]), allowed[i][k]);
+	assert_true(conf_rule_allows(NULL, route->targets[0]));
+	conf_unref(c);
+	CONFS_MISTAKES(IN_PLACES("{\"when\":{},\"places\":[]},{\"when\":{},\"places\":[\"ch\"]},{\"when\":{},\"targets\":[\"c\"],\"places\":[\"eu\"]},"
+	                         "{\"when\":{},\"places\":\"eu\"},{\"when\":{},\"places\":[1]}"),
+	               "routes.r.rules[0].places", "no target would serve", "routes.r.rules[3].places", "wanted a list", "routes.r.rules[4].places[0]",
+	               "a target's place", "routes.r.rules[1].places", "no target of the rule", "routes.r.rules[2].places", "no target of the rule");
+}
+
 static void test_conf_mistakes_of_rules(void **state UNUSED)
 {
 	CONFS_MISTAKES(ROUTE("\"rules\":[{\"wen\":{}},7,{\"when\":{\"input_tokens\":{\"min\":9,\"max\":1},\"complexity\":{\"max\":101,\"mim\":1},\"needs\":[\"pdf\"],"
@@ -178,6 +202,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_conf_routes_have_every_member), TEST(test_conf_made_routes_are_complete), TEST(test_conf_rules_have_every_member),
+		TEST(test_conf_rules_may_say_where),
 		TEST(test_conf_mistakes_of_rules),        TEST(test_conf_mistakes_of_choices),      TEST(test_conf_mistakes_of_ladders),
 		TEST(test_conf_mistakes_of_caches_and_limits),
 	};
