@@ -86,15 +86,47 @@ def test_fields_of_the_simulator_page_are_those_of_the_script():
     assert named == fields
 
 
-def test_examples_of_the_api_page_run(stack, keys, workdir):
-    blocks = re.findall(r"^```sh\n(.*?)^```", (REPO / "api/README.md").read_text(), re.S | re.M)
-    assert len(blocks) >= 5
-    script = "set -eu -o pipefail\n" + "\n".join(blocks)
-    env = {"PATH": "/usr/bin:/bin", "MILLRACE": stack.url, "KEY": keys["api_key"]}
-    done = run("/bin/bash", "-c", script, env=env)
+def run_examples(name, workdir, env, change=lambda text: text):
+    """All ```sh blocks of a page, one after the other in one shell; what they print."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", (REPO / name).read_text(), re.S | re.M)
+    assert len(blocks) >= 3
+    script = f"set -eu -o pipefail\ncd {workdir}\n" + change("\n".join(blocks))
+    done = run("/bin/bash", "-c", script, env={"PATH": f"{workdir}/bin:/usr/bin:/bin", **env})
     assert done.returncode == 0, done.stdout + done.stderr
-    answers = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    assert answers, done.stdout
+    return done
+
+
+def test_examples_of_the_api_page_run(stack, keys, workdir):
+    done = run_examples("api/README.md", workdir, {"MILLRACE": stack.url, "KEY": keys["api_key"]})
+    assert [line for line in done.stdout.splitlines() if line.startswith("{")], done.stdout
+
+
+def client_of(stack, keys, workdir):
+    (workdir / "bin").mkdir()
+    (workdir / "bin/millrace").symlink_to(Path(BIN).resolve())
+    return {"MILLRACE_URL": stack.url, "MILLRACE_API_KEY": keys["api_key"], "KEY": keys["api_key"]}
+
+
+def test_examples_of_the_front_page_run(stack, keys, workdir):
+    def here(text):
+        assert "build/millrace" in text and "http://127.0.0.1:8080" in text
+        return text.replace("build/millrace", "millrace").replace("http://127.0.0.1:8080", stack.url).replace("/tmp/", f"{workdir}/")
+
+    done = run_examples("README.md", workdir, client_of(stack, keys, workdir), here)
+    assert done.stdout.startswith("Say hello\n"), done.stdout
+    assert len((workdir / "out.jsonl").read_text().splitlines()) == 2 and (workdir / "failed.jsonl").read_text() == ""
+
+
+def test_examples_of_the_commands_page_run(stack, keys, workdir):
+    done = run_examples("cli/README.md", workdir, client_of(stack, keys, workdir))
+    assert "dry run: 3 valid requests" in done.stderr and "completed: 3 succeeded" in done.stderr, done.stderr
+    assert (workdir / "copy.jsonl").read_text() == (workdir / "in.jsonl").read_text()
+
+
+def test_the_commands_page_names_every_command():
+    page = set(re.findall(r"`([a-z-]+)`", "".join(re.findall(r"^\| (`[^|]+) \|", (REPO / "cli/README.md").read_text(), re.M))))
+    known = set(re.findall(r'^\t\{ "([a-z-]+)", .*, false \}', (REPO / "cli/main.c").read_text(), re.M)) - {"version"}
+    assert page == known
 
 
 def test_the_schema_has_the_members_that_are_read():
