@@ -4,7 +4,7 @@
  * md5 the bytes are read once more before, and compared.
  *
  * What can go wrong: a part that is not there or is named twice, a sum that is not what was announced, another digest: 400, and the upload stays pending.
- * Completing a completed upload answers with it, as a repeat after a lost answer wants.
+ * Completing a completed upload with the same parts answers with it, as a repeat after a lost answer wants; with other parts it is 409.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +25,7 @@ struct completion {
 	size_t n;
 	struct str md5;   /* p NULL: none; lower case */
 	int64_t life_s;
+	bool is_ours;     /* it is completed, by this request or one like it */
 	struct crypto_digest digest;
 	struct blob_read read;
 };
@@ -136,7 +137,7 @@ static enum flow_next load_done(struct flow *f, int rc)
 	if (rc < 0)
 		return request_fail(q, rc, "the upload could not be read");
 	if (db_rows(&q->query) > 0 && uploads_status(q) == UPLOAD_COMPLETED)
-		return uploads_answer(q);
+		return flow_jump(f, WRITE); /* which knows whether with these parts */
 	if (uploads_want_pending(q) < 0 || judge(q, c) < 0)
 		return request_refuse(q);
 	if (!c->md5.p)
@@ -206,17 +207,21 @@ static enum flow_next write_start(struct flow *f)
 
 static enum flow_next write_done(struct flow *f, int rc)
 {
-	(void)f;
-	return rc < 0 ? request_fail(request_of(f), rc, "it is not known whether the upload was completed: ask again") : FLOW_NEXT;
+	struct request *q = request_of(f);
+	if (rc < 0)
+		return request_fail(q, rc, "it is not known whether the upload was completed: ask again");
+	((struct completion *)q->state)->is_ours = db_rows(&q->query) > 0;
+	return FLOW_NEXT;
 }
 
 /* Completed by this request, or by another at the same time. */
 static enum flow_next view_done(struct flow *f, int rc)
 {
 	struct request *q = request_of(f);
+	const struct completion *c = q->state;
 	if (rc < 0)
 		return request_fail(q, rc, "the upload was completed, but could not be read");
-	if (db_rows(&q->query) > 0 && uploads_status(q) == UPLOAD_COMPLETED)
+	if (c->is_ours && db_rows(&q->query) > 0)
 		return uploads_answer(q);
 	return uploads_want_pending(q) < 0 ? request_refuse(q) : request_fail(q, ERR_DB_CONFLICT, "the upload was not completed: ask again");
 }

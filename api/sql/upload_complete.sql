@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Makes a pending upload the file of these parts, in this order; parts that are not among them are dropped. No row: it is not pending, or a part is not
--- there any more. Safe to send again. $1 bucket $2 upload $3 tenant $4 parts $5 file $6 the file expires after so many seconds (or NULL: never).
+-- there any more, or it is completed already with other parts. Safe to send again. $1 bucket $2 upload $3 tenant $4 parts $5 file $6 the file expires after so many seconds (or NULL: never).
 with done as (
 	update upload u set status = 1, file_id = $5::uuid
 	where u.bucket = $1::int4 and u.id = $2::uuid and u.tenant_id = $3::int8 and u.status = 0 and u.expires_at > now()
@@ -22,4 +22,6 @@ with done as (
 )
 select id from made
 union all
-select file_id from upload where bucket = $1::int4 and id = $2::uuid and tenant_id = $3::int8 and status = 1
+select u.file_id from upload u
+where u.bucket = $1::int4 and u.id = $2::uuid and u.tenant_id = $3::int8 and u.status = 1
+	and not exists (select 1 from file f where f.bucket = u.bucket and f.id = u.file_id and f.tenant_id = u.tenant_id and f.blobs <> $4::uuid[])

@@ -2,6 +2,7 @@
 """/v1/uploads as a client sees it: a file that comes in parts."""
 
 import hashlib
+import http.client as http_client
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -172,3 +173,43 @@ def test_an_upload_past_its_hour_is_expired_and_swept(door):
     sql(door.db, "update upload set expires_at = now() - interval '25 hours'")
     wait_until(lambda: sql(door.db, "select count(*) from upload") == [(0,)], what="the completed upload goes")
     assert len(http.get("/v1/files").json["data"]) == 1
+
+
+def test_completing_at_the_same_time_makes_one_file(make_stack):
+    """Repeats find the file; whoever names other parts, or another order, is told that it is too late."""
+    stack = make_stack(workers=0, simulator=False, apis=2)
+    http = stack.http()
+    up = begun(http, 200)
+    a, b = (send_part(http, up, c * 100).json for c in (b"a", b"b"))
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda i: (i % 2, complete(stack.http(i // 4), up, [a, b] if i % 2 else [b, a])), range(8)))
+    won = {order for order, answer in answers if answer.status == 200}
+    assert len(won) == 1 and all(answer.status == (200 if order in won else 409) for order, answer in answers)
+    file, = {answer.json["file"]["id"] for _, answer in answers if answer.status == 200}
+    assert content(http, {"id": file}).body == (b"a" * 100 + b"b" * 100 if won == {1} else b"b" * 100 + b"a" * 100)
+    refused(complete(http, up, [a]), 409, text="completed")
+    assert stack.sql("select count(*) from file")[0][0] == 1
+    http.delete(f"/v1/files/{file}")
+    gone = complete(http, up, [a, b])
+    assert gone.status == 200 and gone.json["status"] == "completed" and gone.json["file"] is None
+
+
+def test_a_part_that_arrives_while_its_upload_ends_is_refused_and_dropped(door):
+    http = door.http()
+    for end in (lambda up, kept: http.post(f"/v1/uploads/{up['id']}/cancel"), lambda up, kept: complete(http, up, [kept])):
+        up = begun(http, 100)
+        kept = send_part(http, up, b"k" * 100).json
+        late = http_client.HTTPConnection(http.host, http.port, timeout=30)
+        body = form(part("data", b"x" * 90, "blob"))
+        late.putrequest("POST", f"/v1/uploads/{up['id']}/parts")
+        for name, value in form_headers(Authorization=f"Bearer {http.key}", **{"Content-Length": str(len(body))}).items():
+            late.putheader(name, value)
+        late.endheaders()
+        late.send(body[:-20])
+        wait_until(lambda: door.sql("select count(*) from blob where state = 0")[0][0] == 1, 10, "the part beginning")
+        assert end(up, kept).status == 200
+        late.send(body[-20:])
+        assert late.getresponse().status == 409
+        late.close()
+        wait_until(lambda: door.sql("select count(*) from blob where state = 0")[0][0] == 0, 10, "the part being dropped")
+        assert door.sql("select count(*) from upload_part")[0][0] == 0 or door.sql("select count(*) from upload where status = 0")[0][0] == 0
