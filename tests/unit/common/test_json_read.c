@@ -11,6 +11,8 @@
 #include "common/json.h"
 #include "common/json_read.h"
 
+static const struct json_limits any = { SIZE_MAX, SIZE_MAX };
+
 static void test_json_read_takes_usual_texts_as_jansson_does(void **state)
 {
 	(void)state;
@@ -21,7 +23,7 @@ static void test_json_read_takes_usual_texts_as_jansson_does(void **state)
 		"{\"gr\xC3\xBC\xC3\x9F\" : \"\xF0\x9F\x98\x80\x7f\"}", "\t\r\n {\"a\" :\t1 , \"b\": [ 1 , 2 ] } \r\n",
 	};
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
-		_cleanup_(json_drop) json_t *got = json_read(str_from(texts[i]), true);
+		_cleanup_(json_drop) json_t *got = json_read(str_from(texts[i]), true, any);
 		_cleanup_(json_drop) json_t *want = json_loads(texts[i], JSON_DECODE_ANY, NULL);
 		assert_non_null(got);
 		assert_true(json_equal(got, want));
@@ -40,13 +42,13 @@ static void test_json_read_leaves_the_rest(void **state)
 		STR("{\"a\":1,\"a\":1}"), STR("{\"a\":1,\"b\":2,\"a\":3}"), STR("NaN"), STR("1.00000000000000000000000000000000000000000000000000000000000000000"),
 	};
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
-		assert_null(json_read(texts[i], true));
+		assert_null(json_read(texts[i], true, any));
 }
 
 static void test_json_read_lets_the_last_key_count_when_asked(void **state)
 {
 	(void)state;
-	_cleanup_(json_drop) json_t *v = json_read(STR("{\"a\":1,\"b\":2,\"a\":3}"), false);
+	_cleanup_(json_drop) json_t *v = json_read(STR("{\"a\":1,\"b\":2,\"a\":3}"), false, any);
 	assert_int_equal(json_i64(v, "a", 0), 3);
 	assert_int_equal(json_object_size(v), 2);
 }
@@ -58,10 +60,10 @@ static void test_json_read_bounds_the_depth(void **state)
 	for (size_t depth = JSON_DEPTH_MAX; depth <= JSON_DEPTH_MAX + 1; depth++) {
 		memset(text, '[', depth);
 		memset(text + depth, ']', depth);
-		_cleanup_(json_drop) json_t *v = json_read((struct str){ text, 2 * depth }, true);
+		_cleanup_(json_drop) json_t *v = json_read((struct str){ text, 2 * depth }, true, any);
 		assert_int_equal(v != NULL, depth <= JSON_DEPTH_MAX);
 	}
-	_cleanup_(json_drop) json_t *wide = json_read(STR("[[],[],[[]],{},{\"a\":[]}]"), true); /* side by side is not deep */
+	_cleanup_(json_drop) json_t *wide = json_read(STR("[[],[],[[]],{},{\"a\":[]}]"), true, any); /* side by side is not deep */
 	assert_int_equal(json_array_size(wide), 5);
 }
 
