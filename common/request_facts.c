@@ -525,3 +525,56 @@ int64_t request_facts_tokens(const struct request_facts *f, int64_t millibytes_p
 	tokens += divide_up(f->audio_bytes, AUDIO_BYTES);
 	return divide_up(tokens * 11, 10);
 }
+
+/* --- marks of the prompt cache --- */
+
+#define MARK "cache_control"
+
+/* v, or a copy of it without its own mark. Owned by the caller. */
+static json_t *without_mark(json_t *v)
+{
+	if (!json_get(v, MARK))
+		return json_incref(v);
+	json_t *copy = json_copy(v);
+	json_object_del(copy, MARK);
+	return copy;
+}
+
+/* The list named `name` of *at with each item as `make` has it; *at is copied when one changes. */
+static void unmark_list(json_t **at, const char *name, json_t *(*make)(json_t *item))
+{
+	json_t *list = json_get(*at, name), *item;
+	size_t i;
+	if (json_array_size(list) == 0)
+		return;
+	_cleanup_(json_drop) json_t *plain = json_array();
+	bool changed = false;
+	json_array_foreach(list, i, item)
+	{
+		json_t *made = make(item);
+		changed |= made != item;
+		json_array_append_new(plain, made);
+	}
+	if (!changed)
+		return;
+	json_t *copy = json_copy(*at);
+	json_object_set(copy, name, plain);
+	json_decref(*at);
+	*at = copy;
+}
+
+static json_t *unmarked_message(json_t *message)
+{
+	json_t *m = without_mark(message);
+	unmark_list(&m, "content", without_mark);
+	unmark_list(&m, "tool_calls", without_mark);
+	return m;
+}
+
+json_t *request_unmarked(const json_t *request)
+{
+	json_t *r = without_mark((json_t *)(uintptr_t)request);
+	unmark_list(&r, "messages", unmarked_message);
+	unmark_list(&r, "tools", without_mark);
+	return r;
+}

@@ -56,6 +56,12 @@ struct request_facts {
 	struct str last_user;      /* text of the last user message, its first REQUEST_QUESTION_MAX bytes, for static answers; borrowed or in the arena */
 };
 
+/*
+ * The request without marks of the prompt cache (Anthropic: Prompt caching): `cache_control` of itself, of messages, of their content parts and calls, and of
+ * tools. What has none is shared, the rest copied as far as it changes. Owned by the caller.
+ */
+json_t *request_unmarked(const json_t *request);
+
 #define REQUEST_QUESTION_MAX   65536
 
 #define REQUEST_IMAGE_TOKENS   1100 /* a 1024 × 1024 picture at high detail is 765 (OpenAI) to 1,398 (Anthropic: w·h/750) */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * When two requests are the same: the same question to the same models for the same namespace, however the client wrote it. What does not change the
- * answer (who asks, whether it is streamed, labels) is left out, and so is a member that says what its absence says.
+ * answer (who asks, whether it is streamed, labels, marks of the provider's own cache) is left out, and so is a member that says what its absence says.
  */
 #include "common/crypto.h"
+#include "common/request_facts.h"
 #include "worker/cache.h"
 
 #define KEY_VERSION "millrace-cache-1"
@@ -84,7 +85,8 @@ int cache_key(const struct conf_route *route, int64_t tenant_id, enum job_kind k
 	for (size_t i = 0; i < route->ntargets; i++)
 		buf_printf(&b, " %zu:" STR_FMT, route->targets[i]->model.n, STR_ARG(route->targets[i]->model));
 	buf_add_char(&b, '\n');
-	json_t *what = canonical(request);
+	json_t *plain = request_unmarked(request), *what = canonical(plain);
+	json_decref(plain);
 	int rc = json_write_sorted(&b, what);
 	json_decref(what);
 	if (rc == 0)

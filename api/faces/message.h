@@ -13,10 +13,15 @@ struct message_reader {
 	const char *list;
 	size_t item;
 	ssize_t block, inner; /* -1: not in one */
+	int marks;         /* of the prompt cache, so far */
 };
 
 /* Sets err at a member of where the reader is ("": itself) and returns -code. */
 int message_refuse(struct message_reader *r, enum err_code code, const char *member, const char *what);
+
+/* A mark of the prompt cache: cache_control of a block (or tool, or the body) goes to what became of it. The pointer is that of the block. *marks counts
+ * them over the whole request. 0, or -ERR_ with err set. */
+int message_mark(struct arena *a, struct err *err, const char *pointer, const json_t *block, json_t *to, int *marks);
 
 /* message_blocks.c: `system` and `messages` into r->messages. 0 or what message_refuse returned. */
 int message_read_system(struct message_reader *r, const json_t *system);

@@ -4,24 +4,59 @@
  * stand in a user's turn there, become messages of their own before the rest of that turn; calls of tools become `tool_calls`; what the model thought goes
  * into `thinking_blocks`, which targets that know them are sent back untouched. Images and documents keep their bytes.
  *
- * What has no native place and says nothing of the question (marks of the prompt cache, citations of earlier answers) is left out; what a server of
- * Anthropic's would carry out itself (its own tools, citations) is refused by name.
+ * Marks of the prompt cache go along as `cache_control` of what became of the block: of a part, of a message whose content is that one text or result, of a
+ * call. What has no native place and says nothing of the question (citations of earlier answers) is left out; what a server of Anthropic's would carry out
+ * itself (its own tools, citations) is refused by name.
  */
 #include "api/faces/message.h"
 #include "common/crypto.h"
 
-int message_refuse(struct message_reader *r, enum err_code code, const char *member, const char *what)
+#define MARKS_MAX 4 /* Anthropic: Prompt caching */
+
+/* Where the reader is. */
+static struct str place_of(const struct message_reader *r)
 {
 	struct str at = arena_printf(r->a, "/%s", r->list);
 	if (r->item != SIZE_MAX)
 		at = arena_printf(r->a, "%s/%zu", at.p, r->item);
 	if (r->block >= 0)
 		at = arena_printf(r->a, "%s/content/%zd", at.p, r->block);
-	if (r->inner >= 0)
-		at = arena_printf(r->a, "%s/content/%zd", at.p, r->inner);
+	return r->inner < 0 ? at : arena_printf(r->a, "%s/content/%zd", at.p, r->inner);
+}
+
+int message_refuse(struct message_reader *r, enum err_code code, const char *member, const char *what)
+{
+	struct str at = place_of(r);
 	if (member[0])
 		at = arena_printf(r->a, "%s/%s", at.p, member);
 	return err_set_at(r->err, code, at.p, "%s", what);
+}
+
+int message_mark(struct arena *a, struct err *err, const char *pointer, const json_t *block, json_t *to, int *marks)
+{
+	json_t *mark = json_get(block, "cache_control"), *life = json_get(mark, "ttl");
+	if (!mark || json_is_null(mark))
+		return 0;
+	const char *at = arena_printf(a, "%s/cache_control", pointer).p;
+	if (!json_is_object(mark))
+		return err_set_at(err, ERR_WRONG_TYPE, at, "wanted an object");
+	if (!str_eq_z(json_str(mark, "type"), "ephemeral"))
+		return err_set_at(err, ERR_OUT_OF_RANGE, arena_printf(a, "%s/type", at).p, "wanted ephemeral");
+	if (life && !json_is_null(life) && !str_eq_z(json_str_of(life), "5m") && !str_eq_z(json_str_of(life), "1h"))
+		return err_set_at(err, ERR_OUT_OF_RANGE, arena_printf(a, "%s/ttl", at).p, "wanted 5m or 1h");
+	if (++*marks > MARKS_MAX)
+		return err_set_at(err, ERR_OUT_OF_RANGE, at, "at most %d blocks have cache_control", MARKS_MAX);
+	json_t *mine = json_object();
+	json_set_str(mine, "type", STR("ephemeral"));
+	if (json_is_string(life))
+		json_object_set(mine, "ttl", life);
+	json_object_set_new(to, "cache_control", mine);
+	return 0;
+}
+
+static int mark_here(struct message_reader *r, const json_t *block, json_t *to)
+{
+	return json_get(block, "cache_control") ? message_mark(r->a, r->err, place_of(r).p, block, to, &r->marks) : 0;
 }
 
 static bool is_set(const json_t *v)
@@ -196,7 +231,7 @@ static int add_document(struct message_reader *r, json_t *parts, const json_t *b
 
 /* --- blocks that become content parts --- */
 
-static int add_block(struct message_reader *r, json_t *parts, const json_t *block)
+static int add_plain_block(struct message_reader *r, json_t *parts, const json_t *block)
 {
 	struct str type = json_str(block, "type"), text;
 	if (!json_is_object(block))
@@ -215,16 +250,25 @@ static int add_block(struct message_reader *r, json_t *parts, const json_t *bloc
 	return rc;
 }
 
-/* One text is a string, as most clients write it. Takes parts. */
+static int add_block(struct message_reader *r, json_t *parts, const json_t *block)
+{
+	int rc = add_plain_block(r, parts, block);
+	return rc < 0 ? rc : mark_here(r, block, json_array_get(parts, json_array_size(parts) - 1));
+}
+
+/* One text is a string, as most clients write it, and its mark is the message's. Takes parts. */
 static void set_content(json_t *message, json_t *parts)
 {
 	const json_t *first = json_array_get(parts, 0);
-	if (json_array_size(parts) == 0)
+	if (json_array_size(parts) == 0) {
 		json_object_set_new(message, "content", json_null());
-	else if (json_array_size(parts) == 1 && str_eq_z(json_str(first, "type"), "text"))
+	} else if (json_array_size(parts) == 1 && str_eq_z(json_str(first, "type"), "text")) {
 		json_object_set(message, "content", json_get(first, "text"));
-	else
+		if (json_get(first, "cache_control"))
+			json_object_set(message, "cache_control", json_get(first, "cache_control"));
+	} else {
 		json_object_set(message, "content", parts);
+	}
 	json_decref(parts);
 }
 
@@ -280,7 +324,7 @@ static int add_result(struct message_reader *r, struct turn *t, const json_t *bl
 	set_content(m, parts);
 	if (json_is_true(json_get(block, "is_error")))
 		json_object_set_new(m, "is_error", json_true());
-	return rc;
+	return rc < 0 ? rc : mark_here(r, block, m);
 }
 
 static int add_call(struct message_reader *r, struct turn *t, const json_t *block)
@@ -310,7 +354,7 @@ static int add_call(struct message_reader *r, struct turn *t, const json_t *bloc
 		t->calls = json_array();
 	json_array_append_new(t->calls, call);
 	buf_done(&text);
-	return rc;
+	return rc < 0 ? rc : mark_here(r, block, call);
 }
 
 /* Without its signature nobody takes a thought back: one that another provider's model had is left out. */

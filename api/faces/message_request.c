@@ -3,8 +3,8 @@
  * The body of POST /v1/messages as a native request (Anthropic: API reference, Create a Message): a table of readers, each of the members that it knows.
  * The messages themselves are read in message_blocks.c.
  *
- * Fields without a counterpart in the native form that targets of Anthropic's know (thinking, top_k) keep their names. Marks of the prompt cache are left
- * out: targets set their own (`prompt_cache`). Unknown fields are ignored; what Anthropic's servers would carry out themselves is refused.
+ * Fields without a counterpart in the native form that targets of Anthropic's know (thinking, top_k) keep their names, and so do marks of the prompt cache:
+ * only targets that know them are sent them (request_unmarked). Unknown fields are ignored; what Anthropic's servers would carry out themselves is refused.
  */
 #include "api/faces/message.h"
 
@@ -19,6 +19,7 @@ struct reading {
 	struct face_request *r;
 	struct err *err;
 	bool counting; /* max_tokens is not wanted */
+	int marks;     /* of the prompt cache, so far */
 };
 
 static int refuse(struct reading *g, enum err_code code, const char *pointer, const char *what)
@@ -73,10 +74,12 @@ static int read_model(struct reading *g)
 
 static int read_dialogue(struct reading *g)
 {
-	struct message_reader m = { .a = g->a, .err = g->err, .messages = json_array() };
+	struct message_reader m = { .a = g->a, .err = g->err, .messages = json_array(), .marks = g->marks };
 	json_object_set_new(g->r->request, "messages", m.messages);
 	int rc = message_read_system(&m, json_get(g->body, "system"));
-	return rc < 0 ? rc : message_read_messages(&m, json_get(g->body, "messages"));
+	rc = rc < 0 ? rc : message_read_messages(&m, json_get(g->body, "messages"));
+	g->marks = m.marks;
+	return rc;
 }
 
 static int read_metadata(struct reading *g)
@@ -185,7 +188,7 @@ static int read_tool(struct reading *g, json_t *tools, const json_t *tool, size_
 	json_set_str(mine, "type", STR("function"));
 	json_object_set_new(mine, "function", function);
 	json_array_append_new(tools, mine);
-	return 0;
+	return message_mark(g->a, g->err, at, tool, mine, &g->marks);
 }
 
 static int read_tools(struct reading *g)
@@ -338,6 +341,12 @@ static int read_tier(struct reading *g)
 	return 0;
 }
 
+/* The body's own mark stands for one at its last block. */
+static int read_mark(struct reading *g)
+{
+	return message_mark(g->a, g->err, "", g->body, g->r->request, &g->marks);
+}
+
 static int refuse_servers(struct reading *g)
 {
 	if (json_array_size(json_get(g->body, "mcp_servers")))
@@ -351,7 +360,7 @@ static int read_body(struct reading *g)
 {
 	static int (*const readers[])(struct reading *g) = {
 		read_model, read_limit,       read_dialogue, read_tools,  read_tool_choice, read_stops,
-		read_sampling, read_thinking, read_output,   read_tier, read_metadata,    read_flags, refuse_servers,
+		read_sampling, read_thinking, read_output,   read_tier, read_metadata,    read_flags, read_mark, refuse_servers,
 	};
 	if (!json_is_object(g->body))
 		return refuse(g, ERR_WRONG_TYPE, "", "wanted an object");

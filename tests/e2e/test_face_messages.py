@@ -211,3 +211,14 @@ def test_thoughts_come_signed_and_go_back_untouched(claude):
     again = message(claude, messages=turns, **asked)
     assert again.status == 200, again
     assert stored_request(claude, again)["messages"][1] == {"role": "assistant", "content": "42", "thinking_blocks": [thought]}
+
+
+def test_marks_of_the_prompt_cache_reach_the_provider_and_ask_nothing_new(claude):
+    mark = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    asked = {"system": [{"type": "text", "text": "Be brief.", **mark}], "tools": [{**TOOL, **mark}], "millrace": {"cache": {"mode": "exact"}}}
+    first = message(claude, [{"type": "text", "text": "hello", **mark}], **asked)
+    assert first.status == 200 and stored_request(claude, first)["messages"][1] == {"role": "user", "content": "hello", **mark}, first
+    again = message(claude, [{"type": "text", "text": "hello"}], **asked)
+    assert again.headers["x-millrace-cached"] == "true" and again.json["content"] == first.json["content"]
+    over = message(claude, [{"type": "text", "text": str(i), **mark} for i in range(5)])
+    assert over.status == 400 and over.json["error"]["message"].startswith("messages[0].content[4].cache_control: "), over

@@ -23,6 +23,8 @@ struct anthropic_body {
 	size_t message;   /* where we are, for refusals: the message, */
 	const char *list; /* NULL: itself; else the list in it, */
 	size_t item;      /* and the item of that */
+	bool marks;       /* the request's own marks of the prompt cache are passed on, */
+	int marked;       /* so many up to now */
 	bool files;       /* a file of the provider's own is named: the header of that beta is needed */
 };
 
@@ -31,6 +33,9 @@ json_t *anthropic_request(const struct provider_ask *ask, struct arena *a, bool 
 
 /* Turns OpenAI's messages into system blocks and turns. 0 or what anthropic_refuse returned. */
 int anthropic_messages(struct anthropic_body *b, const json_t *messages);
+
+/* Passes on the mark that `from` has, if it may be: to the last of blocks when there are more than `before`. */
+void anthropic_mark(struct anthropic_body *b, const json_t *from, const json_t *blocks, size_t before);
 
 /* Sets err to ERR_UNSUPPORTED at pointer (below the request) and returns -ERR_UNSUPPORTED. */
 int anthropic_refuse(struct anthropic_body *b, const char *pointer, const char *why);

@@ -10,6 +10,8 @@
 #include "common/request_facts.h"
 #include "worker/providers/anthropic.h"
 
+#define MARKS_MAX 4 /* "Prompt caching": more are refused */
+
 int anthropic_refuse(struct anthropic_body *b, const char *pointer, const char *why)
 {
 	return err_set_at(b->err, ERR_UNSUPPORTED, pointer, "%s: %s", pointer[0] == '/' ? pointer + 1 : pointer, why);
@@ -41,6 +43,17 @@ static void add_text(json_t *blocks, struct str text)
 	json_t *block = block_of("text");
 	json_set_str(block, "text", text);
 	json_array_append_new(blocks, block);
+}
+
+void anthropic_mark(struct anthropic_body *b, const json_t *from, const json_t *blocks, size_t before)
+{
+	json_t *mark = json_get(from, "cache_control");
+	size_t n = json_array_size(blocks);
+	json_t *last = json_array_get(blocks, n - 1);
+	if (!b->marks || !json_is_object(mark) || n <= before || json_get(last, "cache_control") || b->marked >= MARKS_MAX)
+		return;
+	json_object_set(last, "cache_control", mark);
+	b->marked++;
 }
 
 /* --- images and files --- */
@@ -183,7 +196,7 @@ static int add_part(struct anthropic_body *b, json_t *blocks, const json_t *part
 static int add_content(struct anthropic_body *b, json_t *blocks, const json_t *message, bool text_only)
 {
 	const json_t *content = json_get(message, "content"), *part;
-	size_t i;
+	size_t i, had = json_array_size(blocks);
 	if (json_is_string(content))
 		add_text(blocks, json_str_of(content));
 	else if (content && !json_is_null(content) && !json_is_array(content))
@@ -191,11 +204,15 @@ static int add_content(struct anthropic_body *b, json_t *blocks, const json_t *m
 	json_array_foreach (content, i, part) {
 		b->list = "content";
 		b->item = i;
+		size_t before = json_array_size(blocks);
 		int rc = add_part(b, blocks, part, text_only);
 		if (rc < 0)
 			return rc;
+		anthropic_mark(b, part, blocks, before);
 	}
 	b->list = NULL;
+	if (!str_eq_z(json_str(message, "role"), "tool")) /* there it is the whole result's */
+		anthropic_mark(b, message, blocks, had);
 	return 0;
 }
 
@@ -246,6 +263,7 @@ static int add_call(struct anthropic_body *b, json_t *blocks, const json_t *call
 	json_set_str(block, "name", name);
 	json_object_set_new(block, "input", input);
 	json_array_append_new(blocks, block);
+	anthropic_mark(b, call, blocks, 0);
 	return 0;
 }
 
@@ -333,6 +351,7 @@ static int add_tool(struct anthropic_body *b, json_t *blocks, const json_t *mess
 		json_object_set_new(block, "is_error", json_true());
 	json_array_append_new(blocks, block);
 	json_decref(content);
+	anthropic_mark(b, message, blocks, 0);
 	if (rc == 0)
 		add_turn(b, "user", blocks, true);
 	return rc;

@@ -4,7 +4,8 @@
  * themselves are turned in anthropic_messages.c.
  *
  * A field that would change the answer and that Anthropic does not have (n, logprobs, logit_bias, audio) is refused by name; one that is a wish
- * (seed, penalties, verbosity) is left out. Where the target asks for it the static front of the request is marked for the provider's prompt cache.
+ * (seed, penalties, verbosity) is left out. Where the target asks for it the static front of the request is marked for the provider's prompt cache,
+ * unless the request has marks of its own.
  */
 #include "common/conf.h"
 #include "worker/providers/anthropic.h"
@@ -132,8 +133,10 @@ static int put_tools(struct part *p)
 		const char *name = json_string_value(json_get(function, "name"));
 		if (!str_eq_z(json_str(tool, "type"), "function") || !name || !name[0])
 			return anthropic_refuse(p->b, arena_printf(p->b->arena, "/tools/%zu", i).p, "Anthropic takes tools of type function, with a name");
-		if (!allowed || json_get(allowed, name))
-			json_array_append_new(all, tool_of(function));
+		if (allowed && !json_get(allowed, name))
+			continue;
+		json_array_append_new(all, tool_of(function));
+		anthropic_mark(p->b, tool, all, 0);
 	}
 	if (json_array_size(all))
 		json_object_set(p->out, "tools", all);
@@ -329,12 +332,16 @@ static void mark(json_t *block)
 	json_object_set_new(block, "cache_control", json_pack("{s:s}", "type", "ephemeral"));
 }
 
-/* Tools, system, documents at the front of the first turn: in that order the provider reads them, and up to a mark it remembers. */
+/* Who sets marks knows best where. Else: tools, system, documents at the front of the first turn: in that order the provider reads them, and up to a mark it remembers. */
 static int put_marks(struct part *p)
 {
 	const char *const lists[] = { "tools", "system" };
 	size_t front = 0, i;
-	if (!p->ask->target->prompt_cache)
+	if (p->b->marks && json_is_object(json_get(p->request, "cache_control"))) {
+		json_object_set(p->out, "cache_control", json_get(p->request, "cache_control"));
+		return 0;
+	}
+	if (!p->b->marks || p->b->marked)
 		return 0;
 	for (i = 0; i < ARRAY_LEN(lists); i++) {
 		const json_t *list = json_get(p->out, lists[i]);
@@ -364,7 +371,7 @@ json_t *anthropic_request(const struct provider_ask *ask, struct arena *a, bool 
 	static int (*const parts[])(struct part *p) = {
 		refuse_untakable, put_limits, put_tools, put_tool_choice, put_messages, put_sampling, put_format, put_effort, put_account, put_marks,
 	};
-	struct anthropic_body b = { .arena = a, .err = err, .system = json_array(), .messages = json_array() };
+	struct anthropic_body b = { .arena = a, .err = err, .system = json_array(), .messages = json_array(), .marks = ask->target->prompt_cache };
 	struct part p = { .ask = ask, .request = ask->request, .b = &b, .out = json_object() };
 	int rc = 0;
 	json_set_str(p.out, "model", ask->target->model);

@@ -19,16 +19,20 @@ enum bedrock_embeddings { BEDROCK_NO_EMBEDDINGS, BEDROCK_TITAN, BEDROCK_COHERE }
 struct bedrock_messages {
 	json_t *system, *messages; /* owned */
 	json_t *called;            /* owned: names of the tools that the history calls, as keys */
+	int marked;                /* cache points that the request's own marks became */
 	bool bare_call;            /* the last assistant turn calls tools and has no thinking blocks */
 };
 
 int bedrock_make(const struct provider_ask *ask, struct arena *a, struct provider_request *ret, struct err *err);
 
-/* 0; or -ERR_UNSUPPORTED, -ERR_INVALID naming the field. cache: mark the static front. bedrock_messages_done in any case. */
+/* 0; or -ERR_UNSUPPORTED, -ERR_INVALID naming the field. cache: pass on the request's own marks, and mark the static front where there is none (nor in its
+ * tools). bedrock_messages_done in any case. */
 int bedrock_messages_read(struct bedrock_messages *m, const json_t *request, bool cache, struct arena *a, struct err *err);
 void bedrock_messages_done(struct bedrock_messages *m);
 /* {"cachePoint":{"type":"default"}}. Owned by the caller. */
 json_t *bedrock_cache_point(void);
+/* Puts a cache point behind the last of `blocks` where `from` has a mark of the prompt cache (`cache_control`), up to as many as Bedrock takes. */
+void bedrock_mark(struct bedrock_messages *m, const json_t *from, json_t *blocks);
 
 /* The name of the tool whose input is the answer, where a JSON schema is asked for; else the empty str. In the arena. */
 struct str bedrock_answer_tool(const json_t *request, struct arena *a);

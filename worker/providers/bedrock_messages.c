@@ -13,6 +13,7 @@
 #include "common/request_facts.h"
 
 #define DOCUMENT_NAME_MAX 200
+#define POINTS_MAX    4 /* Amazon Bedrock User Guide: Prompt caching */
 #define TOOL_ID_MAX   64
 
 static const char words[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
@@ -45,6 +46,7 @@ struct writer {
 	json_t *results;   /* owned: tool results, for the front of the turn; NULL: none */
 	json_t *names;     /* owned: of documents; how often each was wanted */
 	size_t message, part;
+	bool cache;        /* marks of the prompt cache are passed on */
 };
 
 static int refuse(struct writer *w, enum err_code code, const char *field, const char *why)
@@ -69,6 +71,25 @@ json_t *bedrock_cache_point(void)
 	json_t *type = json_object();
 	json_set_str(type, "type", STR("default"));
 	return object_of("cachePoint", type);
+}
+
+void bedrock_mark(struct bedrock_messages *m, const json_t *from, json_t *blocks)
+{
+	const json_t *mark = json_get(from, "cache_control"), *last = json_array_get(blocks, json_array_size(blocks) - 1);
+	struct str life = json_str(mark, "ttl");
+	if (!json_is_object(mark) || !last || json_get(last, "cachePoint") || m->marked >= POINTS_MAX)
+		return;
+	json_t *point = bedrock_cache_point();
+	if (str_eq_z(life, "5m") || str_eq_z(life, "1h"))
+		json_set_str(json_get(point, "cachePoint"), "ttl", life);
+	json_array_append_new(blocks, point);
+	m->marked++;
+}
+
+static void mark(struct writer *w, const json_t *from, json_t *blocks)
+{
+	if (w->cache)
+		bedrock_mark(w->m, from, blocks);
 }
 
 static bool is_blank(struct str s)
@@ -233,25 +254,30 @@ static int add_part(struct writer *w, const json_t *part)
 	return 0;
 }
 
-static int add_content(struct writer *w, const json_t *content)
+static int add_content(struct writer *w, const json_t *message)
 {
-	const json_t *part;
+	const json_t *content = json_get(message, "content"), *part;
 	add_text(w->content, json_str_of(content));
 	json_array_foreach (content, w->part, part) {
 		int rc = add_part(w, part);
 		if (rc < 0)
 			return rc;
+		mark(w, part, w->content);
 	}
+	mark(w, message, w->content);
 	return 0;
 }
 
-static void add_system(struct writer *w, const json_t *content)
+static void add_system(struct writer *w, const json_t *message)
 {
-	const json_t *part;
+	const json_t *content = json_get(message, "content"), *part;
 	size_t i;
 	add_text(w->m->system, json_str_of(content));
-	json_array_foreach (content, i, part)
+	json_array_foreach (content, i, part) {
 		add_text(w->m->system, json_str(part, "text"));
+		mark(w, part, w->m->system);
+	}
+	mark(w, message, w->m->system);
 }
 
 /* Converse takes fewer characters in an id than others do; the same id becomes the same text wherever it stands. */
@@ -315,10 +341,13 @@ static int add_assistant(struct writer *w, const json_t *message)
 	size_t i;
 	open_turn(w, "assistant");
 	size_t thought = add_thinking(w, json_get(message, "thinking_blocks"));
-	int rc = add_content(w, json_get(message, "content"));
-	json_array_foreach (calls, i, call)
+	int rc = add_content(w, message);
+	json_array_foreach (calls, i, call) {
 		if (rc == 0)
 			rc = add_call(w, call, i);
+		if (rc == 0)
+			mark(w, call, w->content);
+	}
 	w->m->bare_call = json_array_size(calls) > 0 && thought == 0;
 	return rc;
 }
@@ -341,17 +370,19 @@ static void add_result(struct writer *w, const json_t *message)
 	if (!w->results)
 		w->results = json_array();
 	json_array_append_new(w->results, object_of("toolResult", result));
+	json_array_foreach (content, i, part)
+		mark(w, part, w->results);
+	mark(w, message, w->results);
 }
 
 static int add_message(struct writer *w, const json_t *message)
 {
 	struct str role = json_str(message, "role");
-	const json_t *content = json_get(message, "content");
 	if (str_eq_z(role, "system") || str_eq_z(role, "developer")) {
-		add_system(w, content);
+		add_system(w, message);
 	} else if (str_eq_z(role, "user")) {
 		open_turn(w, "user");
-		return add_content(w, content);
+		return add_content(w, message);
 	} else if (str_eq_z(role, "assistant")) {
 		return add_assistant(w, message);
 	} else if (str_eq_z(role, "tool")) {
@@ -398,6 +429,16 @@ static json_t *tidy_turns(const json_t *messages)
 	return tidy;
 }
 
+static bool has_marks(const json_t *tools)
+{
+	const json_t *tool;
+	size_t i;
+	json_array_foreach (tools, i, tool)
+		if (json_is_object(json_get(tool, "cache_control")))
+			return true;
+	return false;
+}
+
 /* The front that stays the same from request to request: the system messages, and the documents that the first turn begins with. */
 static void mark_front(struct bedrock_messages *m)
 {
@@ -414,7 +455,7 @@ static void mark_front(struct bedrock_messages *m)
 int bedrock_messages_read(struct bedrock_messages *m, const json_t *request, bool cache, struct arena *a, struct err *err)
 {
 	const json_t *messages = json_get(request, "messages"), *message;
-	struct writer w = { .m = m, .a = a, .err = err, .names = json_object() };
+	struct writer w = { .m = m, .a = a, .err = err, .names = json_object(), .cache = cache };
 	int rc = 0;
 	*m = (struct bedrock_messages){ .system = json_array(), .messages = json_array(), .called = json_object() };
 	json_array_foreach (messages, w.message, message) {
@@ -431,7 +472,10 @@ int bedrock_messages_read(struct bedrock_messages *m, const json_t *request, boo
 	json_decref(all);
 	if (json_array_size(m->messages) == 0)
 		return err_set_at(err, ERR_UNSUPPORTED, "/messages", "Bedrock needs a message of the user");
+	const json_t *end = json_array_get(m->messages, json_array_size(m->messages) - 1);
 	if (cache)
+		bedrock_mark(m, request, json_get(end, "content"));
+	if (cache && !m->marked && !has_marks(json_get(request, "tools")))
 		mark_front(m);
 	return 0;
 }

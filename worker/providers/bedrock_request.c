@@ -88,7 +88,8 @@ static json_t *tool_spec(struct str name, struct str description, json_t *schema
 	return object_of("toolSpec", spec);
 }
 
-static int add_tools(json_t *list, const json_t *tools, struct arena *a, struct err *err)
+/* m: where marks are counted; NULL: they are not passed on. */
+static int add_tools(json_t *list, const json_t *tools, struct bedrock_messages *m, struct arena *a, struct err *err)
 {
 	const json_t *tool;
 	size_t i;
@@ -101,6 +102,8 @@ static int add_tools(json_t *list, const json_t *tools, struct arena *a, struct 
 		if (json_is_true(json_get(f, "strict")))
 			json_object_set_new(json_get(made, "toolSpec"), "strict", json_true());
 		json_array_append_new(list, made);
+		if (m)
+			bedrock_mark(m, tool, list);
 	}
 	return 0;
 }
@@ -138,7 +141,7 @@ static void add_answer_tool(json_t *list, const json_t *request, struct str name
 }
 
 /* toolConfig, where the request or its history has tools. *ret_forced: a tool must be called. */
-static int write_tools(json_t *body, const json_t *request, const struct bedrock_messages *m, bool cache, bool *ret_forced, struct arena *a, struct err *err)
+static int write_tools(json_t *body, const json_t *request, struct bedrock_messages *m, bool cache, bool *ret_forced, struct arena *a, struct err *err)
 {
 	const json_t *tools = json_get(request, "tools");
 	struct str answer_tool = bedrock_answer_tool(request, a);
@@ -146,7 +149,7 @@ static int write_tools(json_t *body, const json_t *request, const struct bedrock
 	if (json_is_object(json_get(request, "tool_choice")) && json_str(json_get(json_get(request, "tool_choice"), "function"), "name").n == 0)
 		return err_set_at(err, ERR_UNSUPPORTED, "/tool_choice", "Bedrock takes auto, none, required and a function by its name");
 	json_t *list = json_array();
-	int rc = none && !called ? 0 : add_tools(list, tools, a, err);
+	int rc = none && !called ? 0 : add_tools(list, tools, cache ? m : NULL, a, err);
 	bool has_tools = json_array_size(list) > 0;
 	add_called(list, tools, m->called, a);
 	if (answer_tool.n)
@@ -155,7 +158,7 @@ static int write_tools(json_t *body, const json_t *request, const struct bedrock
 		json_decref(list);
 		return rc;
 	}
-	if (cache)
+	if (cache && !m->marked)
 		json_array_append_new(list, bedrock_cache_point());
 	json_t *config = object_of("tools", list), *choice = tool_choice(request, answer_tool, has_tools);
 	*ret_forced = choice && !json_get(choice, "auto");

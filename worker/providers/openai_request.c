@@ -9,6 +9,7 @@
 
 #include "common/conf.h"
 #include "common/provider_record.h"
+#include "common/request_facts.h"
 #include "worker/providers/thinking.h"
 
 #define OPENAI_HOST "https://api.openai.com/"
@@ -142,11 +143,18 @@ static void write_stream(json_t *body, const struct conf_target *t, uint32_t qui
 	json_object_set_new(body, "stream_options", options);
 }
 
+/* Marks of the prompt cache are Anthropic's; of others OpenRouter hands them on, and some refuse what they do not know. */
+static bool knows_marks(const struct conf_target *t)
+{
+	return t->record && str_eq_z(STR("openrouter"), t->record->name);
+}
+
 static int write_body(const struct provider_ask *ask, bool streamed, struct buf *b)
 {
 	const struct conf_target *t = ask->target;
 	uint32_t quirks = quirks_of(t);
-	json_t *body = json_copy((json_t *)(uintptr_t)ask->request);
+	json_t *asked = knows_marks(t) ? json_incref((json_t *)(uintptr_t)ask->request) : request_unmarked(ask->request), *body = json_copy(asked);
+	json_decref(asked);
 	json_set_str(body, "model", t->model);
 	json_object_del(body, "stream");
 	json_object_del(body, "stream_options");

@@ -316,6 +316,25 @@ static int teardown(void **state UNUSED)
 	return 0;
 }
 
+/* What has no mark is the same value, not a copy; a tool's own schema may have a property of that name. */
+static void test_request_facts_marks_of_the_prompt_cache_are_taken_off(void **state UNUSED)
+{
+	struct err err = { 0 };
+	json_t *marked = json_parse(STR("{\"cache_control\":1,\"messages\":[{\"role\":\"user\",\"content\":\"a\",\"cache_control\":1},{\"content\":[{\"text\":\"b\"},"
+	                                "{\"text\":\"c\",\"cache_control\":1}],\"tool_calls\":[{\"id\":\"i\",\"cache_control\":1}]},{\"content\":[{\"text\":\"d\"}]},7],"
+	                                "\"tools\":[{\"function\":{\"parameters\":{\"cache_control\":1}},\"cache_control\":1}]}"), &err);
+	json_t *plain = json_parse(STR("{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"content\":[{\"text\":\"b\"},{\"text\":\"c\"}],\"tool_calls\":[{\"id\":\"i\"}]},"
+	                               "{\"content\":[{\"text\":\"d\"}]},7],\"tools\":[{\"function\":{\"parameters\":{\"cache_control\":1}}}]}"), &err);
+	json_t *before = json_deep_copy(marked), *made = request_unmarked(marked), *same = request_unmarked(plain);
+	assert_true(json_equal(made, plain) && json_equal(marked, before) && same == plain);
+	assert_ptr_equal(json_array_get(json_get(made, "messages"), 2), json_array_get(json_get(marked, "messages"), 2));
+	json_decref(made);
+	json_decref(same);
+	json_decref(before);
+	json_decref(plain);
+	json_decref(marked);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -330,6 +349,7 @@ int main(void)
 		TEST(test_request_facts_complexity_only_grows),
 		TEST(test_request_facts_complexity_has_a_why_and_an_end),
 		TEST(test_request_facts_prefix_is_of_the_front_alone),
+		TEST(test_request_facts_marks_of_the_prompt_cache_are_taken_off),
 		TEST(test_request_facts_prefix_is_the_same_in_every_process),
 		TEST(test_request_facts_last_user_message),
 		TEST(test_request_facts_data_urls_in_parts),

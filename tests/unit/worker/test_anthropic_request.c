@@ -423,6 +423,37 @@ static void test_anthropic_request_marks_the_static_front(void **state)
 	json_decref(body);
 }
 
+#define MARK  ",\"cache_control\":{\"type\":\"ephemeral\"}"
+#define MARKS "{\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}" MARK "},{\"type\":\"function\",\"function\":{\"name\":\"g\"}}],\"messages\":[" \
+	"{\"role\":\"system\",\"content\":\"%s\",\"cache_control\":{\"type\":\"ephemeral\",\"ttl\":\"1h\"}},{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"}," \
+	"{\"type\":\"text\",\"text\":\"b\"" MARK "},{\"type\":\"text\",\"text\":\" \"" MARK "}]},{\"role\":\"assistant\",\"content\":null,\"tool_calls\":" \
+	"[{\"id\":\"i\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},{\"role\":\"tool\",\"tool_call_id\":\"i\",\"content\":\"r\"" MARK "}," \
+	"{\"role\":\"user\",\"content\":\"c\"" MARK "}]}"
+
+/* They are passed on in place of ours, as many as are taken; a mark of what is left out goes with it. */
+static void test_anthropic_request_passes_on_the_marks_of_the_client(void **state)
+{
+	char *big = arena_alloc(&arena, 8001);
+	struct provider_request r;
+	(void)state;
+	memset(big, 'x', 8000);
+	big[8000] = '\0';
+	const char *request = arena_printf(&arena, MARKS, big).p;
+	json_t *body = made(request, 0, &r);
+	assert_int_equal(marks_in(body), 0);
+	json_decref(body);
+	target.prompt_cache = true;
+	body = made(request, 0, &r);
+	const json_t *turns = json_get(body, "messages"), *results = json_get(json_array_get(turns, 2), "content");
+	assert_true(marks_in(body) == 4 && is_marked(json_get(body, "tools"), 0) && is_marked(json_get(body, "system"), 0));
+	assert_true(str_eq_z(json_str(json_get(json_array_get(json_get(body, "system"), 0), "cache_control"), "ttl"), "1h"));
+	assert_true(is_marked(json_get(json_array_get(turns, 0), "content"), 1) && is_marked(results, 0) && !is_marked(results, 1));
+	json_decref(body);
+	body = made("{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]" MARK "}", 0, &r);
+	assert_true(marks_in(body) == 1 && json_is_object(json_get(body, "cache_control")));
+	json_decref(body);
+}
+
 /* Every byte value in every position of a base64 group; the hash is of what the provider decodes. */
 static void test_anthropic_request_brings_a_pdf_with_the_same_bytes(void **state)
 {
@@ -458,6 +489,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_anthropic_request_refuses_by_name_what_it_cannot_say, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_anthropic_has_no_embeddings, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_anthropic_request_headers, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_anthropic_request_passes_on_the_marks_of_the_client, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_anthropic_request_marks_the_static_front, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_anthropic_request_brings_a_pdf_with_the_same_bytes, set_up, tear_down),
 	};

@@ -317,6 +317,31 @@ static void test_bedrock_marks_the_static_front_for_claude_only(void **state)
 	assert_null(strstr(made(PROVIDER_CHAT, request), "cachePoint"));
 }
 
+static void test_bedrock_marks_of_the_client_become_cache_points(void **state)
+{
+	static const char request[] = "{\"messages\":[{\"role\":\"system\",\"content\":\"s\",\"cache_control\":{\"type\":\"ephemeral\",\"ttl\":\"1h\"}},"
+				      "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\" \",\"cache_control\":{}},{\"type\":\"text\",\"text\":\"q\",\"cache_control\":{}},"
+				      "{\"type\":\"text\",\"text\":\"r\"}]},{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"i\",\"type\":\"function\",\"function\":"
+				      "{\"name\":\"f\",\"arguments\":\"{}\"}}]},{\"role\":\"tool\",\"tool_call_id\":\"i\",\"content\":\"t\",\"cache_control\":{}}],\"tools\":[" TOOL "]}";
+	static const char mark[] = "{\"cachePoint\":{\"type\":\"default\"}}";
+	(void)state;
+	assert_null(strstr(made(PROVIDER_CHAT, request), "cachePoint"));
+	target.prompt_cache = true;
+	const char *body = made(PROVIDER_CHAT, request);
+	assert_non_null(strstr(body, "\"system\":[{\"text\":\"s\"},{\"cachePoint\":{\"type\":\"default\",\"ttl\":\"1h\"}}]"));
+	assert_non_null(strstr(body, arena_printf(&arena, "\"content\":[{\"text\":\"q\"},%s,{\"text\":\"r\"}]", mark).p));
+	assert_non_null(strstr(body, arena_printf(&arena, "\"content\":[{\"text\":\"t\"}]}},%s]", mark).p));
+	assert_non_null(strstr(body, "\"tools\":[" SPEC "]"));
+	/* Marked tools alone. */
+	body = made(PROVIDER_CHAT, "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"q\"}],\"tools\":[{\"cache_control\":{},"
+	                           "\"type\":\"function\",\"function\":{\"name\":\"f\",\"description\":\"d\",\"parameters\":{\"type\":\"object\"}}}]}");
+	assert_non_null(strstr(body, arena_printf(&arena, "\"tools\":[" SPEC ",%s]", mark).p));
+	assert_non_null(strstr(body, "\"system\":[{\"text\":\"s\"}]"));
+	/* The body's own: at its last block. */
+	body = made(PROVIDER_CHAT, "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"cache_control\":{}}");
+	assert_non_null(strstr(body, arena_printf(&arena, "\"content\":[{\"text\":\"q\"},%s]", mark).p));
+}
+
 static void test_bedrock_refuses_what_converse_cannot_take(void **state)
 {
 	static const struct {
@@ -393,6 +418,7 @@ int main(void)
 		TEST(pictures_keep_their_bytes),
 		TEST(documents_are_byte_identical_and_named),
 		TEST(marks_the_static_front_for_claude_only),
+		TEST(marks_of_the_client_become_cache_points),
 		TEST(refuses_what_converse_cannot_take),
 		TEST(embeddings_have_the_body_of_their_family),
 	};

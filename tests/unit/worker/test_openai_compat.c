@@ -71,6 +71,8 @@ static void test_openai_quirks_change_what_each_server_is_sent(void **state)
 		{ "openai", "{\"max_completion_tokens\":5}", 0, "\"max_completion_tokens\":5", "\"max_tokens\"" },
 		{ "openai", "{\"max_tokens\":5}", 3, "\"max_tokens\":3", "max_completion_tokens" },
 		{ "openai", "{}", 3, "\"max_completion_tokens\":3", "\"max_tokens\"" },
+		{ "openai", "{\"messages\":[{\"role\":\"user\",\"content\":\"x\",\"cache_control\":{}}]}", 0, "\"content\":\"x\"", "cache_control" },
+		{ "openrouter", "{\"messages\":[{\"role\":\"user\",\"content\":\"x\",\"cache_control\":{}}]}", 0, "\"content\":\"x\",\"cache_control\":{}", NULL },
 		{ "openai", "{}", 0, "\"include_obfuscation\":false", NULL },
 		{ "groq", "{}", 0, "\"include_usage\":true", "include_obfuscation" },
 		{ "vllm", "{\"max_completion_tokens\":5}", 0, "\"max_tokens\":5", "max_completion_tokens" },

@@ -120,7 +120,7 @@ static void test_message_system_of_several_blocks(void **state)
 {
 	(void)state;
 	becomes("{" SMALL "," HI ",\"system\":[{\"type\":\"text\",\"text\":\"a\",\"cache_control\":{\"type\":\"ephemeral\"}},{\"type\":\"text\",\"text\":\"b\"}]}",
-		"{\"max_completion_tokens\":9,\"messages\":[{\"role\":\"system\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":\"b\"}]},"
+		"{\"max_completion_tokens\":9,\"messages\":[{\"role\":\"system\",\"content\":[{\"type\":\"text\",\"text\":\"a\",\"cache_control\":{\"type\":\"ephemeral\"}},{\"type\":\"text\",\"text\":\"b\"}]},"
 		"{\"role\":\"user\",\"content\":\"hi\"}]}");
 	becomes("{" SMALL "," HI ",\"system\":[]}", "{\"max_completion_tokens\":9," HI "}");
 }
@@ -214,6 +214,41 @@ static void test_message_results_of_tools_go_first(void **state)
 			"[{\"type\":\"text\",\"text\":\"no\"},{\"type\":\"image_url\",\"image_url\":{\"url\":\"https://x\"}}]},"
 			"{\"role\":\"tool\",\"tool_call_id\":\"t3\",\"content\":\"\"},{\"role\":\"user\",\"content\":\"go on\"}]");
 	content_becomes("user", "[{\"type\":\"tool_result\",\"tool_use_id\":\"t1\",\"content\":\"42\"}]", "[{\"role\":\"tool\",\"tool_call_id\":\"t1\",\"content\":\"42\"}]");
+}
+
+#define EPHEMERAL "\"cache_control\":{\"type\":\"ephemeral\"}"
+#define HOUR      "\"cache_control\":{\"type\":\"ephemeral\",\"ttl\":\"1h\"}"
+
+static void test_message_marks_of_the_prompt_cache_go_along(void **state)
+{
+	(void)state;
+	becomes("{" SMALL "," HI ",\"system\":[{\"type\":\"text\",\"text\":\"s\"," HOUR "}],"
+	        "\"tools\":[{\"name\":\"f\",\"input_schema\":{}," EPHEMERAL "},{\"name\":\"g\",\"input_schema\":{},\"cache_control\":null}]}",
+	        "{\"max_completion_tokens\":9,\"messages\":[{\"role\":\"system\",\"content\":\"s\"," HOUR "},{\"role\":\"user\",\"content\":\"hi\"}],"
+	        "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{}}," EPHEMERAL "},{\"type\":\"function\",\"function\":{\"name\":\"g\",\"parameters\":{}}}]}");
+	content_becomes("user", "[{\"type\":\"text\",\"text\":\"a\"," EPHEMERAL "},{\"type\":\"document\",\"context\":\"c\",\"source\":{\"type\":\"text\",\"data\":\"t\"}," EPHEMERAL "}]",
+	                "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"," EPHEMERAL "},{\"type\":\"text\",\"text\":\"c\"},"
+	                "{\"type\":\"file\",\"file\":{\"filename\":\"document.txt\",\"file_data\":\"data:text/plain;base64,dA==\"}," EPHEMERAL "}]}]");
+	content_becomes("user", "[{\"type\":\"tool_result\",\"tool_use_id\":\"t\",\"content\":\"r\"," EPHEMERAL "}]",
+	                "[{\"role\":\"tool\",\"tool_call_id\":\"t\",\"content\":\"r\"," EPHEMERAL "}]");
+	content_becomes("assistant", "[{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"f\",\"input\":{}," EPHEMERAL "}]",
+	                "[{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"t\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}," EPHEMERAL "}]}]");
+	becomes("{" SMALL "," HI "," HOUR "}", "{\"max_completion_tokens\":9," HI "," HOUR "}");
+}
+
+#define MARKED "{\"type\":\"text\",\"text\":\"a\"," EPHEMERAL "}"
+#define ODD(mark) "{" SMALL ",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\",\"cache_control\":" mark "}]}]}"
+
+static void test_message_marks_that_anthropic_refuses_are_refused(void **state)
+{
+	(void)state;
+	refused(ODD("7"), ERR_WRONG_TYPE, "/messages/0/content/0/cache_control");
+	refused(ODD("{}"), ERR_OUT_OF_RANGE, "/messages/0/content/0/cache_control/type");
+	refused(ODD("{\"type\":\"ephemeral\",\"ttl\":\"2h\"}"), ERR_OUT_OF_RANGE, "/messages/0/content/0/cache_control/ttl");
+	refused("{" SMALL "," HI ",\"cache_control\":[]}", ERR_WRONG_TYPE, "/cache_control");
+	refused("{" SMALL "," HI ",\"tools\":[{\"name\":\"f\",\"input_schema\":{},\"cache_control\":1}]}", ERR_WRONG_TYPE, "/tools/0/cache_control");
+	refused("{" SMALL ",\"system\":[" MARKED "," MARKED "," MARKED "],\"messages\":[{\"role\":\"user\",\"content\":[" MARKED "," MARKED "]}]}", ERR_OUT_OF_RANGE,
+	        "/messages/0/content/1/cache_control");
 }
 
 static void test_message_mistakes_name_the_field(void **state)
@@ -323,6 +358,8 @@ int main(void)
 		cmocka_unit_test(test_message_documents),
 		cmocka_unit_test(test_message_a_turn_with_tools_and_thoughts),
 		cmocka_unit_test(test_message_results_of_tools_go_first),
+		cmocka_unit_test(test_message_marks_of_the_prompt_cache_go_along),
+		cmocka_unit_test(test_message_marks_that_anthropic_refuses_are_refused),
 		cmocka_unit_test(test_message_mistakes_name_the_field),
 		cmocka_unit_test(test_message_schemas_are_not_too_deep),
 		cmocka_unit_test(test_message_counting_needs_no_limit),
