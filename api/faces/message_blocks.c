@@ -90,6 +90,13 @@ static int want_text(struct message_reader *r, const json_t *object, const char 
 	return 0;
 }
 
+/* As above, and it must not be empty. */
+static int want_name(struct message_reader *r, const json_t *object, const char *name, const char *member, struct str *ret)
+{
+	int rc = want_text(r, object, name, member, ret);
+	return rc == 0 && ret->n == 0 ? message_refuse(r, ERR_OUT_OF_RANGE, member, "this is empty") : rc;
+}
+
 /* data:TYPE;base64,DATA */
 static json_t *data_url(const char *type, struct str data, bool encode)
 {
@@ -138,10 +145,10 @@ static int add_image(struct message_reader *r, json_t *parts, const json_t *bloc
 		if (rc == 0)
 			json_object_set_new(image, "url", data_url(known, text, false));
 	} else if (str_eq_z(type, "url")) {
-		rc = want_text(r, source, "url", "source/url", &text);
+		rc = want_name(r, source, "url", "source/url", &text);
 		json_set_str(image, "url", text);
 	} else if (str_eq_z(type, "file")) {
-		rc = want_text(r, source, "file_id", "source/file_id", &text);
+		rc = want_name(r, source, "file_id", "source/file_id", &text);
 		json_set_str(image, "file_id", text);
 	} else {
 		rc = message_refuse(r, ERR_OUT_OF_RANGE, "source/type", "wanted base64, url or file");
@@ -195,12 +202,12 @@ static int document_file(struct message_reader *r, json_t *file, const json_t *s
 		if (rc == 0)
 			json_object_set_new(file, "file_data", data_url("application/pdf", text, false));
 	} else if (str_eq_z(type, "text")) {
-		rc = want_text(r, source, "data", "source/data", &text);
+		rc = want_name(r, source, "data", "source/data", &text);
 		json_set_str(file, "filename", title.n ? title : STR("document.txt"));
 		if (rc == 0)
 			json_object_set_new(file, "file_data", data_url("text/plain", text, true));
 	} else if (str_eq_z(type, "file")) {
-		rc = want_text(r, source, "file_id", "source/file_id", &text);
+		rc = want_name(r, source, "file_id", "source/file_id", &text);
 		json_set_str(file, "file_id", text);
 		if (title.n)
 			json_set_str(file, "filename", title);
@@ -313,7 +320,7 @@ static int add_result(struct message_reader *r, struct turn *t, const json_t *bl
 	struct str id;
 	if (!t->user)
 		return message_refuse(r, ERR_OUT_OF_RANGE, "type", "results of tools stand in messages of the user");
-	int rc = want_text(r, block, "tool_use_id", "tool_use_id", &id);
+	int rc = want_name(r, block, "tool_use_id", "tool_use_id", &id);
 	if (rc < 0)
 		return rc;
 	json_t *m = add_message(r, "tool"), *parts = json_array();
@@ -333,9 +340,9 @@ static int add_call(struct message_reader *r, struct turn *t, const json_t *bloc
 	json_t *input = json_get(block, "input");
 	if (t->user)
 		return message_refuse(r, ERR_OUT_OF_RANGE, "type", "calls of tools stand in messages of the assistant");
-	int rc = want_text(r, block, "id", "id", &id);
+	int rc = want_name(r, block, "id", "id", &id);
 	if (rc == 0)
-		rc = want_text(r, block, "name", "name", &name);
+		rc = want_name(r, block, "name", "name", &name);
 	if (rc < 0)
 		return rc;
 	if (!json_is_object(input))

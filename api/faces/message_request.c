@@ -134,7 +134,7 @@ static int read_number(struct reading *g, const char *name, const char *pointer,
 	if (whole ? !json_is_integer(v) : !json_is_number(v))
 		return refuse(g, ERR_WRONG_TYPE, pointer, whole ? "wanted a whole number" : "wanted a number");
 	if (json_number_value(v) < 0.0 || json_number_value(v) > max)
-		return err_set_at(g->err, ERR_OUT_OF_RANGE, pointer, "wanted 0 to %g", max);
+		return err_set_at(g->err, ERR_OUT_OF_RANGE, pointer, "wanted 0 to %.0f", max);
 	json_object_set(g->r->request, name, v);
 	return 0;
 }
@@ -212,6 +212,16 @@ static int read_tools(struct reading *g)
 	return 0;
 }
 
+static bool has_tool(const json_t *tools, struct str name)
+{
+	const json_t *tool;
+	size_t i;
+	json_array_foreach(tools, i, tool)
+		if (str_eq(json_str(tool, "name"), name))
+			return true;
+	return false;
+}
+
 static int read_tool_choice(struct reading *g)
 {
 	static const char *const words[][2] = { { "auto", "auto" }, { "any", "required" }, { "none", "none" } };
@@ -225,6 +235,10 @@ static int read_tool_choice(struct reading *g)
 			mine = json_string(words[i][1]);
 	if (str_eq_z(type, "tool") && name.n == 0)
 		return refuse(g, ERR_MISSING_FIELD, "/tool_choice/name", "wanted the name of a tool");
+	if ((str_eq_z(type, "tool") || str_eq_z(type, "any")) && json_array_size(json_get(g->body, "tools")) == 0)
+		return refuse(g, ERR_INVALID, "/tool_choice", "there are no tools to choose from");
+	if (str_eq_z(type, "tool") && !has_tool(json_get(g->body, "tools"), name))
+		return refuse(g, ERR_OUT_OF_RANGE, "/tool_choice/name", "there is no such tool in tools");
 	if (str_eq_z(type, "tool")) {
 		json_t *function = json_object();
 		mine = json_object();

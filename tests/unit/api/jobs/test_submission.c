@@ -151,7 +151,7 @@ static const struct {
 	  "/request/messages/0/content" },
 	{ "{" ROUTE "\"request\":{\"messages\":[{\"role\":\"user\",\"content\":[]}]}}", ERR_OUT_OF_RANGE,
 	  "/request/messages/0/content" },
-	{ "{" ROUTE "\"request\":{\"messages\":[{\"role\":\"user\",\"content\":[{}]}]}}", ERR_WRONG_TYPE,
+	{ "{" ROUTE "\"request\":{\"messages\":[{\"role\":\"user\",\"content\":[{}]}]}}", ERR_MISSING_FIELD,
 	  "/request/messages/0/content/0/type" },
 	{ "{" ROUTE
 	  "\"request\":{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"x\"}]}]}}",
@@ -203,7 +203,7 @@ static const struct {
 	{ "{" ROUTE REQUEST ",\"on_limit\":\"drop\"}", ERR_OUT_OF_RANGE, "/on_limit" },
 	{ "{" ROUTE REQUEST ",\"on_exhausted\":7}", ERR_WRONG_TYPE, "/on_exhausted" },
 	{ "{" ROUTE REQUEST ",\"on_exhausted\":\"wait\"}", ERR_OUT_OF_RANGE, "/on_exhausted" },
-	{ "{\"route\":\"claude\",\"request\":{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_audio\",\"input_audio\":{\"data\":\"\",\"format\":\"wav\"}}]}]}}",
+	{ "{\"route\":\"claude\",\"request\":{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_audio\",\"input_audio\":{\"data\":\"AAAA\",\"format\":\"wav\"}}]}]}}",
 	  ERR_UNSUPPORTED, "/request/messages/0/content/0" },
 	{ "{\"route\":\"claude\",\"request\":{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"n\":2}}", ERR_UNSUPPORTED, "/request/n" },
 	{ "{" ROUTE "\"kind\":\"poem\"," REQUEST "}", ERR_OUT_OF_RANGE, "/kind" },
@@ -213,6 +213,99 @@ static const struct {
 	{ "{" ROUTE "\"kind\":\"embeddings\",\"request\":{\"input\":[]}}", ERR_OUT_OF_RANGE, "/request/input" },
 	{ "{" ROUTE "\"kind\":\"embeddings\",\"request\":{\"input\":[null]}}", ERR_WRONG_TYPE, "/request/input/0" },
 };
+
+/* Members of a chat request, and what is wrong with them; param NULL: nothing is. */
+static const struct {
+	const char *members;
+	enum err_code code;
+	const char *param;
+} members[] = {
+	{ "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":7}]}]", ERR_WRONG_TYPE, "/messages/0/content/0/type" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]", ERR_MISSING_FIELD, "/messages/0/content/0/text" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":7}]}]", ERR_WRONG_TYPE, "/messages/0/content/0/text" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"\"}]}]", ERR_OK, NULL },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"refusal\"}]}]", ERR_MISSING_FIELD, "/messages/0/content/0/refusal" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"video_url\",\"video_url\":7}]}]", ERR_OK, NULL },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]", ERR_MISSING_FIELD, "/messages/0/content/0/image_url" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":7}]}]", ERR_WRONG_TYPE, "/messages/0/content/0/image_url" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{}}]}]", ERR_MISSING_FIELD, "/messages/0/content/0/image_url/url" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"\"}}]}]", ERR_OUT_OF_RANGE, "/messages/0/content/0/image_url/url" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"https://x/\",\"detail\":7}}]}]", ERR_WRONG_TYPE, "/messages/0/content/0/image_url/detail" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,!!\"}}]}]", ERR_OUT_OF_RANGE, "/messages/0/content/0/image_url/url" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,\"}}]}]", ERR_OUT_OF_RANGE, "/messages/0/content/0/image_url/url" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":\"data:image/png;base64,@\"}]}]", ERR_OUT_OF_RANGE, "/messages/0/content/0/image_url" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AA/+\\nAA_-==\"}}]}]", ERR_OK, NULL },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"file_id\":7}}]}]", ERR_WRONG_TYPE, "/messages/0/content/0/image_url/file_id" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"file\"}]}]", ERR_MISSING_FIELD, "/messages/0/content/0/file" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"file\",\"file\":{}}]}]", ERR_MISSING_FIELD, "/messages/0/content/0/file" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"file\",\"file\":{\"file_data\":\"data:application/pdf;base64,@\"}}]}]", ERR_OUT_OF_RANGE, "/messages/0/content/0/file/file_data" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"file\",\"file\":{\"file_id\":\"f\",\"filename\":7}}]}]", ERR_WRONG_TYPE, "/messages/0/content/0/file/filename" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_audio\",\"input_audio\":{\"data\":\"AAAA\"}}]}]", ERR_MISSING_FIELD, "/messages/0/content/0/input_audio/format" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_audio\",\"input_audio\":{\"data\":\"@\",\"format\":\"wav\"}}]}]", ERR_OUT_OF_RANGE, "/messages/0/content/0/input_audio/data" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"x\",\"name\":7}]", ERR_WRONG_TYPE, "/messages/0/name" },
+	{ "\"messages\":[{\"role\":\"assistant\",\"content\":\"x\",\"refusal\":7}]", ERR_WRONG_TYPE, "/messages/0/refusal" },
+	{ "\"messages\":[{\"role\":\"assistant\",\"tool_calls\":7}]", ERR_WRONG_TYPE, "/messages/0/tool_calls" },
+	{ "\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[7]}]", ERR_WRONG_TYPE, "/messages/0/tool_calls/0" },
+	{ "\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"x\"}]}]", ERR_MISSING_FIELD, "/messages/0/tool_calls/0/function" },
+	{ "\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{\"id\":7,\"function\":{\"name\":\"f\"}}]}]", ERR_WRONG_TYPE, "/messages/0/tool_calls/0/id" },
+	{ "\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":7}}]}]", ERR_WRONG_TYPE, "/messages/0/tool_calls/0/function/arguments" },
+	{ "\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"x\",\"type\":\"custom\",\"custom\":{\"name\":\"f\",\"input\":\"x\"}}]}]", ERR_OK, NULL },
+	{ "\"messages\":[{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"x\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]}]", ERR_OK, NULL },
+	{ "\"messages\":[{\"role\":\"tool\",\"content\":\"x\"}]", ERR_MISSING_FIELD, "/messages/0/tool_call_id" },
+	{ "\"messages\":[{\"role\":\"tool\",\"content\":\"x\",\"tool_call_id\":7}]", ERR_WRONG_TYPE, "/messages/0/tool_call_id" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"tools\":{}", ERR_WRONG_TYPE, "/tools" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"tools\":[7]", ERR_WRONG_TYPE, "/tools/0" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"tools\":[{}]", ERR_MISSING_FIELD, "/tools/0/type" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"tools\":[{\"type\":\"function\"}]", ERR_MISSING_FIELD, "/tools/0/function" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"\"}}]", ERR_OUT_OF_RANGE, "/tools/0/function/name" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":7}}]", ERR_WRONG_TYPE, "/tools/0/function/parameters" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"strict\":\"x\"}}]", ERR_WRONG_TYPE, "/tools/0/function/strict" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{},\"strict\":null}},{\"type\":\"web_search\"}],\"tool_choice\":\"auto\",\"parallel_tool_calls\":false", ERR_OK, NULL },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{},\"strict\":null}},{\"type\":\"web_search\"}],\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}}", ERR_OK, NULL },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{},\"strict\":null}},{\"type\":\"web_search\"}],\"tool_choice\":{\"type\":\"allowed_tools\",\"allowed_tools\":{}}", ERR_OK, NULL },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{},\"strict\":null}},{\"type\":\"web_search\"}],\"tool_choice\":7", ERR_WRONG_TYPE, "/tool_choice" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{},\"strict\":null}},{\"type\":\"web_search\"}],\"tool_choice\":{}", ERR_MISSING_FIELD, "/tool_choice/type" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{},\"strict\":null}},{\"type\":\"web_search\"}],\"tool_choice\":{\"type\":\"function\"}", ERR_MISSING_FIELD, "/tool_choice/function" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{},\"strict\":null}},{\"type\":\"web_search\"}],\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"g\"}}", ERR_OUT_OF_RANGE, "/tool_choice/function/name" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"tool_choice\":\"required\",\"tools\":[]", ERR_INVALID, "/tool_choice" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"tool_choice\":\"auto\"", ERR_OK, NULL },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"parallel_tool_calls\":\"x\"", ERR_WRONG_TYPE, "/parallel_tool_calls" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"stop\":7", ERR_WRONG_TYPE, "/stop" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"stop\":[\"a\",7]", ERR_WRONG_TYPE, "/stop/1" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"stop\":null,\"seed\":null,\"logit_bias\":null,\"response_format\":null,\"modalities\":null,\"tools\":null,\"tool_choice\":null,\"logprobs\":null", ERR_OK, NULL },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"seed\":1.5", ERR_WRONG_TYPE, "/seed" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"seed\":-9223372036854775808", ERR_OK, NULL },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"logprobs\":1", ERR_WRONG_TYPE, "/logprobs" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"top_logprobs\":21", ERR_OUT_OF_RANGE, "/top_logprobs" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"logit_bias\":{\"5\":\"x\"}", ERR_WRONG_TYPE, "/logit_bias/5" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"response_format\":7", ERR_WRONG_TYPE, "/response_format" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"response_format\":{}", ERR_MISSING_FIELD, "/response_format/type" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"response_format\":{\"type\":\"json_schema\"}", ERR_MISSING_FIELD, "/response_format/json_schema" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{}}", ERR_MISSING_FIELD, "/response_format/json_schema/name" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"a\",\"schema\":7}}", ERR_WRONG_TYPE, "/response_format/json_schema/schema" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"modalities\":[\"text\",7]", ERR_WRONG_TYPE, "/modalities/1" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"reasoning_effort\":7", ERR_WRONG_TYPE, "/reasoning_effort" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"audio\":7", ERR_WRONG_TYPE, "/audio" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"user\":7", ERR_WRONG_TYPE, "/user" },
+};
+
+static void test_submission_knows_the_types_of_members(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
+		struct arena a;
+		struct err err = { 0 };
+		arena_init(&a, 1 << 20);
+		json_t *request = json_parse(arena_printf(&a, "{%s}", members[i].members), &err);
+		if (!request)
+			fail_msg("%s: %s", members[i].members, err.text);
+		int rc = submission_check_request(&a, SUBMISSION_CHAT, request, "", &err);
+		if (rc != -(int)members[i].code || strcmp(err.param, members[i].param ? members[i].param : "") != 0)
+			fail_msg("%s\n  gave %d at \"%s\" (%s)", members[i].members, rc, err.param, err.text);
+		json_decref(request);
+		arena_done(&a);
+	}
+}
 
 static void test_submission_names_the_field_that_is_wrong(void **state)
 {
@@ -319,6 +412,7 @@ int main(void)
 		cmocka_unit_test(test_submission_has_defaults),
 		cmocka_unit_test(test_submission_bare_models_share_a_lane),
 		cmocka_unit_test(test_submission_names_the_field_that_is_wrong),
+		cmocka_unit_test(test_submission_knows_the_types_of_members),
 		cmocka_unit_test(test_submission_counts_characters_not_bytes),
 		cmocka_unit_test(test_submission_takes_16_pairs_of_metadata),
 		cmocka_unit_test(test_submission_survives_damaged_bodies),
