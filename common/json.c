@@ -92,7 +92,12 @@ static json_t *parse(struct str s, size_t flags, struct json_limits most, struct
 		struct str text = str_from(where.text);
 		ssize_t near = str_find(text, STR(" near '"));
 		text = near < 0 ? text : str_sub(text, 0, (size_t)near);
-		err_set(err, ERR_BAD_JSON, "line %d, column %d: " STR_FMT, where.line, where.column, STR_ARG(text));
+		if (str_find(text, STR("JSON_ALLOW_NUL")) >= 0)
+			text = STR("\\u0000 is not allowed");
+		if (str_trim(s).n == 0)
+			err_set(err, ERR_BAD_JSON, "there is nothing: wanted JSON");
+		else
+			err_set(err, ERR_BAD_JSON, "line %d, column %d: " STR_FMT, where.line, where.column, STR_ARG(text));
 	}
 	return v;
 }

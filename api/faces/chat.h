@@ -25,7 +25,7 @@ bool chat_functions_wanted(const json_t *echo);
 void chat_functions_choice(json_t *choice);
 /* A delta in that form, owned by the caller; NULL: nothing is left of it. */
 json_t *chat_functions_delta(const json_t *delta);
-/* A place in the native request in the client's words. In a, or native itself. */
-const char *chat_functions_pointer(const struct face_request *r, struct arena *a, const char *native);
+/* A place in the request with tools, in the old form's words. In a, static, or said itself. */
+const char *chat_functions_pointer(const struct face_request *r, struct arena *a, const char *said);
 
 #endif

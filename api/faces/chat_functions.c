@@ -122,8 +122,10 @@ static int read_choice(json_t *request, struct err *err)
 /* Takes m, which came from the client's message of that number. */
 static void add(struct dialogue *d, json_t *m, size_t from)
 {
+	json_t *place = json_array();
+	json_array_append_new(place, json_from_str(arena_printf(d->a, MESSAGES "%zu", from)));
 	json_array_append_new(d->messages, m);
-	json_array_append_new(d->origin, json_integer((json_int_t)from));
+	json_array_append_new(d->origin, place);
 }
 
 static int refuse(struct dialogue *d, const json_t *found, const char *member, const char *wanted)
@@ -286,31 +288,16 @@ json_t *chat_functions_delta(const json_t *delta)
 
 /* --- complaints --- */
 
-/* /messages/3/tool_calls/… is the client's messages[2].function_call. */
-static const char *message_pointer(const struct face_request *r, struct arena *a, struct str native)
+const char *chat_functions_pointer(const struct face_request *r, struct arena *a, const char *said)
 {
-	struct str rest = str_sub(native, sizeof(MESSAGES) - 1, native.n), number;
-	ssize_t slash = str_find_char(rest, '/');
-	uint64_t n;
-	number = slash < 0 ? rest : str_sub(rest, 0, (size_t)slash);
-	rest = slash < 0 ? STR("") : str_sub(rest, (size_t)slash, rest.n);
-	const json_t *origin = str_u64(number, 0, UINT32_MAX, &n) == 0 ? json_array_get(r->origin, n) : NULL;
-	if (!origin)
-		return native.p;
-	if (str_has_prefix(rest, STR(CALLS)))
-		rest = STR("/function_call");
-	return arena_printf(a, MESSAGES "%lld" STR_FMT, (long long)json_integer_value(origin), STR_ARG(rest)).p;
-}
-
-const char *chat_functions_pointer(const struct face_request *r, struct arena *a, const char *native)
-{
-	struct str at = str_from(native);
+	struct str at = str_from(said);
 	bool old = chat_functions_wanted(r->echo);
-	if (str_has_prefix(at, STR(MESSAGES)))
-		return message_pointer(r, a, at);
+	ssize_t calls = str_has_prefix(at, STR(MESSAGES)) ? str_find(at, STR(CALLS)) : -1;
+	if (calls >= 0) /* /messages/2/tool_calls/… is messages[2].function_call */
+		return arena_printf(a, STR_FMT "/function_call", STR_ARG(str_sub(at, 0, (size_t)calls))).p;
 	if (old && str_has_prefix(at, STR(CHOICE)))
 		return "/function_call";
 	if (old && str_has_prefix(at, STR(TOOLS)))
 		return arena_printf(a, "/functions" STR_FMT, STR_ARG(str_sub(at, sizeof(TOOLS) - 1, at.n))).p;
-	return native;
+	return said;
 }

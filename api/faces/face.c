@@ -26,9 +26,49 @@ void face_request_done(struct face_request *r)
 	r->request = r->echo = r->origin = NULL;
 }
 
+#define MESSAGES "/messages/"
+#define CONTENT  "/content/"
+
+/* A number between slashes at the front of *rest, which it is taken off. -1: there is none. */
+static int64_t take_index(struct str *rest)
+{
+	ssize_t slash = str_find_char(*rest, '/');
+	size_t n = slash < 0 ? rest->n : (size_t)slash;
+	uint64_t index;
+	if (str_u64(str_sub(*rest, 0, n), 0, UINT32_MAX, &index) < 0)
+		return -1;
+	*rest = str_sub(*rest, n, rest->n);
+	return (int64_t)index;
+}
+
+/* /messages/3/content/1/… by what the messages came from. */
+static const char *from_origin(const json_t *origin, struct arena *a, const char *native)
+{
+	struct str rest = str_from(native);
+	if (!str_has_prefix(rest, STR(MESSAGES)))
+		return native;
+	rest = str_sub(rest, sizeof(MESSAGES) - 1, rest.n);
+	int64_t index = take_index(&rest);
+	const json_t *places = index < 0 ? NULL : json_array_get(origin, (size_t)index);
+	const char *at = json_string_value(json_array_get(places, 0));
+	if (!at)
+		return native;
+	struct str in = rest;
+	if (str_has_prefix(in, STR(CONTENT))) {
+		in = str_sub(in, sizeof(CONTENT) - 1, in.n);
+		index = take_index(&in);
+		const char *part = index < 0 ? NULL : json_string_value(json_array_get(places, (size_t)index + 1));
+		if (part)
+			return arena_printf(a, "%s" STR_FMT, part, STR_ARG(in)).p;
+	}
+	return arena_printf(a, "%s" STR_FMT, at, STR_ARG(rest)).p;
+}
+
 const char *face_pointer(const struct face *face, const struct face_request *r, struct arena *a, const char *native)
 {
-	const char *said = r->origin ? chat_functions_pointer(r, a, native) : native;
+	const char *said = r->origin ? from_origin(r->origin, a, native) : native;
+	if (face == &face_chat && r->origin)
+		said = chat_functions_pointer(r, a, said);
 	return face->pointer ? face->pointer(a, said) : said;
 }
 

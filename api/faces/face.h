@@ -32,7 +32,7 @@ struct face_request {
 	bool unstored;               /* `store` is false: nobody may read it later */
 	bool base64;                 /* embeddings as base64 */
 	bool whole;                  /* of a stream: what is asked for is had whole only, and is told when it is */
-	json_t *origin;              /* owned: for each native message the number of the client's that it came from; NULL: they are the same */
+	json_t *origin;              /* owned: for each native message [pointer, pointers of its content parts …] in the body; NULL: they are the same */
 };
 
 /* How a job stands or ended, for an answer. Texts and JSON are borrowed. */

@@ -14,6 +14,8 @@ struct message_reader {
 	size_t item;
 	ssize_t block, inner; /* -1: not in one */
 	int marks;         /* of the prompt cache, so far */
+	json_t *origin;    /* owned by the request: see struct face_request */
+	json_t *places;    /* borrowed: where the parts of the message that is being made came from; NULL: nobody asks */
 };
 
 /* Sets err at a member of where the reader is ("": itself) and returns -code. */
@@ -55,5 +57,6 @@ void message_stream_fail(struct face_stream *s, const struct err *err);
 int message_write(struct buf *b, const struct face_answer *j);
 /* message_request.c */
 int message_read(struct arena *a, const json_t *body, struct face_request *ret, struct err *err);
+const char *message_pointer(struct arena *a, const char *said); /* as face.pointer, after the messages' own places */
 
 #endif

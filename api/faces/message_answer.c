@@ -212,6 +212,7 @@ const struct face face_message = {
 	.id_prefix = "msg_",
 	.kind = SUBMISSION_CHAT,
 	.read = message_read,
+	.pointer = message_pointer,
 	.write = message_write,
 	.stream_begin = message_stream_begin,
 	.stream_delta = message_stream_delta,

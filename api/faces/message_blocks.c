@@ -260,6 +260,8 @@ static int add_plain_block(struct message_reader *r, json_t *parts, const json_t
 static int add_block(struct message_reader *r, json_t *parts, const json_t *block)
 {
 	int rc = add_plain_block(r, parts, block);
+	while (json_array_size(r->places) < json_array_size(parts))
+		json_array_append_new(r->places, json_from_str(place_of(r)));
 	return rc < 0 ? rc : mark_here(r, block, json_array_get(parts, json_array_size(parts) - 1));
 }
 
@@ -279,12 +281,22 @@ static void set_content(json_t *message, json_t *parts)
 	json_decref(parts);
 }
 
+/* It comes from where the reader is. */
 static json_t *add_message(struct message_reader *r, const char *role)
 {
-	json_t *m = json_object();
+	json_t *m = json_object(), *place = json_array();
 	json_set_str(m, "role", str_from(role));
 	json_array_append_new(r->messages, m);
+	json_array_append_new(place, json_from_str(place_of(r)));
+	json_array_append_new(r->origin, place);
 	return m;
+}
+
+/* The places of the parts of the last message. Takes places. */
+static void end_places(struct message_reader *r, json_t *places)
+{
+	json_array_extend(json_array_get(r->origin, json_array_size(r->origin) - 1), places);
+	json_decref(places);
 }
 
 /* --- a turn --- */
@@ -292,6 +304,7 @@ static json_t *add_message(struct message_reader *r, const char *role)
 /* What a turn came to so far. */
 struct turn {
 	json_t *parts, *calls, *thinking; /* owned; the latter two NULL: none */
+	json_t *places; /* owned: of the parts */
 	bool user;
 };
 
@@ -325,7 +338,10 @@ static int add_result(struct message_reader *r, struct turn *t, const json_t *bl
 		return rc;
 	json_t *m = add_message(r, "tool"), *parts = json_array();
 	json_set_str(m, "tool_call_id", id);
+	r->places = json_array();
 	rc = result_content(r, parts, json_get(block, "content"));
+	end_places(r, r->places);
+	r->places = t->places;
 	if (json_array_size(parts) == 0)
 		add_text(parts, STR(""));
 	set_content(m, parts);
@@ -420,13 +436,15 @@ static void end_turn(struct message_reader *r, struct turn *t, const char *role)
 	if (!t->user || !empty) {
 		json_t *m = add_message(r, role);
 		set_content(m, t->parts);
-		t->parts = NULL;
+		end_places(r, t->places);
+		t->parts = t->places = NULL;
 		if (t->calls)
 			json_object_set(m, "tool_calls", t->calls);
 		if (t->thinking)
 			json_object_set(m, "thinking_blocks", t->thinking);
 	}
 	json_decref(t->parts);
+	json_decref(t->places);
 	json_decref(t->calls);
 	json_decref(t->thinking);
 }
@@ -448,10 +466,12 @@ static int read_message(struct message_reader *r, const json_t *message)
 		return message_refuse(r, ERR_WRONG_TYPE, "content", "wanted a string or an array of blocks");
 	if (json_is_array(content) && json_array_size(content) == 0)
 		return message_refuse(r, ERR_OUT_OF_RANGE, "content", "wanted at least one block");
-	struct turn t = { .parts = json_array(), .user = !str_eq_z(str_from(role), "assistant") };
+	struct turn t = { .parts = json_array(), .places = json_array(), .user = !str_eq_z(str_from(role), "assistant") };
 	if (json_is_string(content))
 		add_text(t.parts, json_str_of(content));
+	r->places = t.places;
 	int rc = read_blocks(r, &t, content);
+	r->block = r->inner = -1;
 	end_turn(r, &t, role);
 	return rc;
 }
@@ -492,6 +512,7 @@ int message_read_system(struct message_reader *r, const json_t *system)
 		return message_refuse(r, ERR_WRONG_TYPE, "", "wanted a string or an array of text blocks");
 	json_t *m = add_message(r, "system"), *parts = json_array();
 	int rc = 0;
+	r->places = json_array();
 	if (json_is_string(system))
 		add_text(parts, json_str_of(system));
 	json_array_foreach(system, i, block)
@@ -501,5 +522,6 @@ int message_read_system(struct message_reader *r, const json_t *system)
 			rc = str_eq_z(json_str(block, "type"), "text") ? add_block(r, parts, block) : message_refuse(r, ERR_OUT_OF_RANGE, "type", "wanted text");
 	}
 	set_content(m, parts);
+	end_places(r, r->places);
 	return rc;
 }

@@ -8,6 +8,8 @@
  */
 #include "api/faces/message.h"
 
+#include <string.h>
+
 #define SCHEMA_LEVELS 48 /* the stored request, with the schema in it, must stay below JSON_DEPTH_MAX */
 #define USER_ID_MAX   256
 #define BUDGET_MIN    1024
@@ -74,8 +76,9 @@ static int read_model(struct reading *g)
 
 static int read_dialogue(struct reading *g)
 {
-	struct message_reader m = { .a = g->a, .err = g->err, .messages = json_array(), .marks = g->marks };
+	struct message_reader m = { .a = g->a, .err = g->err, .messages = json_array(), .marks = g->marks, .origin = json_array() };
 	json_object_set_new(g->r->request, "messages", m.messages);
+	g->r->origin = m.origin;
 	int rc = message_read_system(&m, json_get(g->body, "system"));
 	rc = rc < 0 ? rc : message_read_messages(&m, json_get(g->body, "messages"));
 	g->marks = m.marks;
@@ -230,13 +233,13 @@ static int read_tool_choice(struct reading *g)
 	json_t *mine = NULL;
 	if (is_absent(choice))
 		return 0;
-	for (size_t i = 0; i < ARRAY_LEN(words); i++)
-		if (str_eq_z(type, words[i][0]))
-			mine = json_string(words[i][1]);
 	if (str_eq_z(type, "tool") && name.n == 0)
 		return refuse(g, ERR_MISSING_FIELD, "/tool_choice/name", "wanted the name of a tool");
 	if ((str_eq_z(type, "tool") || str_eq_z(type, "any")) && json_array_size(json_get(g->body, "tools")) == 0)
 		return refuse(g, ERR_INVALID, "/tool_choice", "there are no tools to choose from");
+	for (size_t i = 0; i < ARRAY_LEN(words); i++)
+		if (str_eq_z(type, words[i][0]))
+			mine = json_string(words[i][1]);
 	if (str_eq_z(type, "tool") && !has_tool(json_get(g->body, "tools"), name))
 		return refuse(g, ERR_OUT_OF_RANGE, "/tool_choice/name", "there is no such tool in tools");
 	if (str_eq_z(type, "tool")) {
@@ -399,4 +402,27 @@ int message_read_uncounted(struct arena *a, const json_t *body, struct face_requ
 {
 	struct reading g = { .a = a, .body = body, .r = ret, .err = err, .counting = true };
 	return read_body(&g);
+}
+
+const char *message_pointer(struct arena *a, const char *said)
+{
+	static const char *const names[][2] = {
+		{ "/max_completion_tokens", "/max_tokens" },     { "/stop", "/stop_sequences" }, { "/parallel_tool_calls", "/tool_choice/disable_parallel_tool_use" },
+		{ "/response_format", "/output_config/format" }, { "/reasoning_effort", "/output_config/effort" },
+	};
+	static const char *const ids[] = { "/image_url/file_id", "/file/file_id" }, *const inner[] = { "/image_url", "/file", "/tool_calls" };
+	struct str at = str_from(said);
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (str_has_prefix(at, str_from(names[i][0])))
+			return names[i][1];
+	for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+		if (str_has_suffix(at, str_from(ids[i])))
+			return arena_printf(a, STR_FMT "/source/file_id", STR_ARG(str_sub(at, 0, at.n - strlen(ids[i])))).p;
+	/* What became of a block is not the client's concern: the block is. */
+	for (size_t i = 0; i < ARRAY_LEN(inner); i++) {
+		ssize_t end = str_find(at, str_from(inner[i]));
+		if (end >= 0)
+			return arena_strz(a, str_sub(at, 0, (size_t)end));
+	}
+	return said;
 }

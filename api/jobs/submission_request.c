@@ -425,7 +425,7 @@ static int check_format(struct checker *c, const json_t *request, const struct p
 	if (rc < 0 || !str_eq_z(json_str(format, "type"), "json_schema"))
 		return rc;
 	rc = check_given(c, format, at, "json_schema", OBJECT);
-	rc = rc < 0 ? rc : check_given(c, named, in, "name", TEXT);
+	rc = rc < 0 ? rc : check_kind(c, named, in, "name", TEXT);
 	rc = rc < 0 ? rc : check_kind(c, named, in, "schema", OBJECT);
 	return rc < 0 ? rc : check_kind(c, named, in, "strict", FLAG);
 }

@@ -18,6 +18,11 @@ static enum flow_next count_start(struct flow *f)
 	_cleanup_(json_drop) json_t *body = json_parse(q->http->body, &q->err);
 	if (!body || message_read_uncounted(a, body, &r, &q->err) < 0)
 		return request_refuse(q);
+	if (!conf_route_find(conf_now(), a, r.model)) {
+		err_set_at(&q->err, ERR_UNKNOWN_ROUTE, "/model", "there is no route or model %.*s", (int)MIN(r.model.n, (size_t)100), r.model.p);
+		face_request_done(&r);
+		return request_refuse(q);
+	}
 	request_facts_read(&facts, r.request, /* embeddings= */ false, a);
 	face_request_done(&r);
 	buf_printf(&q->out, "{\"input_tokens\":%lld}", (long long)request_facts_tokens(&facts, MILLIBYTES_PER_TOKEN));

@@ -144,6 +144,12 @@ CALLED = {"role": "assistant", "content": None, "function_call": {"name": "f", "
     ({"messages": [{"role": "king", "content": "x"}]}, 400, "out_of_range", "messages[0].role"),
     ({"temperature": 3}, 400, "out_of_range", "temperature"),
     ({"stream": "yes"}, 400, "wrong_type", "stream"),
+    ({"stop": [1]}, 400, "wrong_type", "stop[0]"),
+    ({"tools": [{"type": "function", "function": {}}]}, 400, "missing_field", "tools[0].function.name"),
+    ({"tool_choice": "required"}, 400, "invalid_request", "tool_choice"),
+    ({"response_format": {"type": "json_schema"}}, 400, "missing_field", "response_format.json_schema"),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,!"}}]}]}, 400, "out_of_range",
+     "messages[0].content[0].image_url.url"),
     ({"stream_options": {"include_usage": True}}, 400, "invalid_request", "stream_options"),
     ({"stream": True, "n": 200}, 400, "out_of_range", "n"),
     ({"function_call": "auto"}, 400, "invalid_request", "function_call"),
@@ -167,6 +173,9 @@ def test_a_mistake_is_refused_by_the_name_that_the_client_gave_it(door, fields, 
 def test_what_no_sdk_sends_is_refused_too(door):
     http = door.http()
     assert http.post("/v1/chat/completions", b"{", headers={"Content-Type": "application/json"}).json["error"]["code"] == "invalid_json"
+    for body, said in ((b"", "there is nothing"), (b'{"model": "\\u0000"}', "\\u0000 is not allowed")):
+        answer = http.post("/v1/chat/completions", body, headers={"Content-Type": "application/json"})
+        assert answer.status == 400 and said in answer.json["error"]["message"], answer
     assert http.post("/v1/chat/completions", b"[]", headers={"Content-Type": "application/json"}).json["error"]["code"] == "wrong_type"
     assert http.get("/v1/chat/completions").status == 405
     answer = http.post("/v1/chat/completions", {"model": "default", "messages": MESSAGES}, key="mr_wrong")

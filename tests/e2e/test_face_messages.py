@@ -136,6 +136,17 @@ def test_tokens_are_counted_without_a_provider(stack):
     assert stack.simulator.http().get("/_control/calls").json["calls"] in (0, [])
 
 
+def test_what_the_job_lacks_is_told_in_the_clients_words(make_stack):
+    stack = make_stack(workers=0, config={"models": None})
+    blocks = [{"type": "text", "text": "a"}, {"type": "document", "context": "c", "source": {"type": "file", "file_id": "file-" + "0" * 32}}]
+    answer = message(stack, blocks, system="Be brief.")
+    assert answer.status == 404 and answer.json["error"]["message"].startswith("messages[0].content[1].source.file_id: "), answer
+    answer = message(stack, tools=[TOOL], tool_choice={"type": "tool", "name": "other"})
+    assert answer.status == 400 and answer.json["error"]["message"].startswith("tool_choice.name: "), answer
+    answer = stack.http().post("/v1/messages/count_tokens", {"model": "no-such", "messages": [{"role": "user", "content": "x"}]}, headers=HEADERS)
+    assert answer.status == 404 and answer.json["error"]["type"] == "not_found_error", answer
+
+
 def test_models_answer_in_the_callers_form(stack):
     models = stack.http().get("/v1/models", headers=HEADERS)
     assert models.json["data"][0]["type"] == "model" and models.headers["request-id"]

@@ -239,6 +239,14 @@ static void test_message_marks_of_the_prompt_cache_go_along(void **state)
 #define MARKED "{\"type\":\"text\",\"text\":\"a\"," EPHEMERAL "}"
 #define ODD(mark) "{" SMALL ",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\",\"cache_control\":" mark "}]}]}"
 
+static void test_message_choices_are_of_tools_that_are_there(void **state)
+{
+	(void)state;
+	refused("{" SMALL "," HI ",\"tool_choice\":{\"type\":\"any\"}}", ERR_INVALID, "/tool_choice");
+	refused("{" SMALL "," HI ",\"tools\":[],\"tool_choice\":{\"type\":\"tool\",\"name\":\"f\"}}", ERR_INVALID, "/tool_choice");
+	refused("{" SMALL "," HI ",\"tools\":[{\"name\":\"f\",\"input_schema\":{}}],\"tool_choice\":{\"type\":\"tool\",\"name\":\"g\"}}", ERR_OUT_OF_RANGE, "/tool_choice/name");
+}
+
 static void test_message_marks_that_anthropic_refuses_are_refused(void **state)
 {
 	(void)state;
@@ -249,6 +257,38 @@ static void test_message_marks_that_anthropic_refuses_are_refused(void **state)
 	refused("{" SMALL "," HI ",\"tools\":[{\"name\":\"f\",\"input_schema\":{},\"cache_control\":1}]}", ERR_WRONG_TYPE, "/tools/0/cache_control");
 	refused("{" SMALL ",\"system\":[" MARKED "," MARKED "," MARKED "],\"messages\":[{\"role\":\"user\",\"content\":[" MARKED "," MARKED "]}]}", ERR_OUT_OF_RANGE,
 	        "/messages/0/content/1/cache_control");
+}
+
+/* What became of what, told back: for complaints about the native request. */
+static void test_message_places_are_told_in_the_clients_words(void **state)
+{
+	static const char *const rows[][2] = {
+		{ "/messages/0", "/system" },
+		{ "/messages/0/content/1", "/system/1" },
+		{ "/messages/1", "/messages/0" },
+		{ "/messages/2/content/1/image_url/file_id", "/messages/1/content/0/content/1/source/file_id" },
+		{ "/messages/3/content/0/file/file_id", "/messages/1/content/1/source/file_id" },
+		{ "/messages/3/content/1/text", "/messages/1/content/2/text" },
+		{ "/messages/3/content/2/file/file_data", "/messages/1/content/2" },
+		{ "/messages/4/tool_calls", "/messages/2" },
+		{ "/messages/9/content/1", "/messages/9/content/1" },
+		{ "/tools/1", "/tools/1" },
+		{ "/max_completion_tokens", "/max_tokens" },
+		{ "/response_format", "/output_config/format" },
+	};
+	struct read t;
+	(void)state;
+	start(&t, "{" SMALL ",\"system\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":\"b\"}],\"messages\":[{\"role\":\"user\",\"content\":\"hi\"},"
+	          "{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"t\",\"content\":[{\"type\":\"text\",\"text\":\"x\"},"
+	          "{\"type\":\"image\",\"source\":{\"type\":\"file\",\"file_id\":\"f\"}}]},"
+	          "{\"type\":\"document\",\"source\":{\"type\":\"file\",\"file_id\":\"f\"}},"
+	          "{\"type\":\"document\",\"context\":\"c\",\"source\":{\"type\":\"text\",\"data\":\"d\"}}]},"
+	          "{\"role\":\"assistant\",\"content\":[{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"f\",\"input\":{}}]}]}");
+	assert_int_equal(t.rc, 0);
+	assert_int_equal(json_array_size(t.r.origin), json_array_size(json_get(t.r.request, "messages")));
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		assert_string_equal(face_pointer(&face_message, &t.r, &t.a, rows[i][0]), rows[i][1]);
+	end(&t);
 }
 
 static void test_message_mistakes_name_the_field(void **state)
@@ -360,6 +400,8 @@ int main(void)
 		cmocka_unit_test(test_message_results_of_tools_go_first),
 		cmocka_unit_test(test_message_marks_of_the_prompt_cache_go_along),
 		cmocka_unit_test(test_message_marks_that_anthropic_refuses_are_refused),
+		cmocka_unit_test(test_message_choices_are_of_tools_that_are_there),
+		cmocka_unit_test(test_message_places_are_told_in_the_clients_words),
 		cmocka_unit_test(test_message_mistakes_name_the_field),
 		cmocka_unit_test(test_message_schemas_are_not_too_deep),
 		cmocka_unit_test(test_message_counting_needs_no_limit),

@@ -281,7 +281,7 @@ static const struct {
 	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"response_format\":7", ERR_WRONG_TYPE, "/response_format" },
 	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"response_format\":{}", ERR_MISSING_FIELD, "/response_format/type" },
 	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"response_format\":{\"type\":\"json_schema\"}", ERR_MISSING_FIELD, "/response_format/json_schema" },
-	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{}}", ERR_MISSING_FIELD, "/response_format/json_schema/name" },
+	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":7}}", ERR_WRONG_TYPE, "/response_format/json_schema/name" },
 	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"a\",\"schema\":7}}", ERR_WRONG_TYPE, "/response_format/json_schema/schema" },
 	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"modalities\":[\"text\",7]", ERR_WRONG_TYPE, "/modalities/1" },
 	{ "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"reasoning_effort\":7", ERR_WRONG_TYPE, "/reasoning_effort" },
