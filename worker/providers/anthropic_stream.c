@@ -19,6 +19,23 @@ static int64_t count(const json_t *usage, const char *key, int64_t before)
 	return json_is_integer(v) ? MAX(before, MIN(json_integer_value(v), COUNT_MAX)) : before;
 }
 
+/*
+ * Where the provider goes round several times for one message (a compaction of the context, then the message), the counts at the top are those of the
+ * last round, and all are billed ("Compaction: understanding usage"). Rounds of other models (an advisor's) have prices of their own and are left out.
+ */
+static int64_t count_rounds(const json_t *usage, const char *key, int64_t before)
+{
+	const json_t *round;
+	int64_t sum = 0;
+	size_t i;
+	json_array_foreach (json_get(usage, "iterations"), i, round) {
+		struct str type = json_str(round, "type");
+		if (str_eq_z(type, "message") || str_eq_z(type, "compaction"))
+			sum = MIN(sum + count(round, key, 0), COUNT_MAX);
+	}
+	return MAX(sum, count(usage, key, before));
+}
+
 /* Input, cache reads and cache writes are counted apart from each other here; the total is their sum. */
 static void take_usage(struct anthropic_answer *s, const json_t *usage)
 {
@@ -26,14 +43,14 @@ static void take_usage(struct anthropic_answer *s, const json_t *usage)
 	const json_t *writes = json_get(usage, "cache_creation");
 	if (!json_is_object(usage))
 		return;
-	s->plain_input = count(usage, "input_tokens", s->plain_input);
-	s->cached_input = count(usage, "cache_read_input_tokens", s->cached_input);
-	s->cache_write = count(usage, "cache_creation_input_tokens", s->cache_write);
+	s->plain_input = count_rounds(usage, "input_tokens", s->plain_input);
+	s->cached_input = count_rounds(usage, "cache_read_input_tokens", s->cached_input);
+	s->cache_write = count_rounds(usage, "cache_creation_input_tokens", s->cache_write);
 	s->cache_write = MAX(s->cache_write, count(writes, "ephemeral_5m_input_tokens", 0) + count(writes, "ephemeral_1h_input_tokens", 0));
 	u->input = s->plain_input + s->cached_input + s->cache_write;
 	u->cached_input = s->cached_input;
 	u->cache_write = s->cache_write;
-	u->output = count(usage, "output_tokens", u->output);
+	u->output = count_rounds(usage, "output_tokens", u->output);
 	u->reasoning = count(json_get(usage, "output_tokens_details"), "thinking_tokens", u->reasoning);
 	struct str tier = json_str(usage, "service_tier");
 	assembly_keep(&s->assembly, &s->assembly.service_tier, str_eq_z(tier, "standard") ? STR("default") : tier);

@@ -137,6 +137,8 @@ static void say_error(struct provider_call *c, struct provider_result *r, const 
 {
 	struct failure f = { .status = status };
 	failure_read(&f, body, c->arena);
+	if (r->retry_after_ms < 0)
+		r->retry_after_ms = retry_hint_body_ms(body);
 	say(c, r, classify(&f), f.message);
 }
 
@@ -231,8 +233,6 @@ static void conclude(struct provider_call *c, int transport_rc, int64_t now_wall
 	if (c->status >= 300) {
 		json_t *body = json_parse_answer(buf_str(&c->whole), NULL);
 		r->retry_after_ms = retry_hint_ms(c->headers, c->nheaders, now_wall_us);
-		if (r->retry_after_ms < 0)
-			r->retry_after_ms = retry_hint_body_ms(body);
 		if (json_is_object(body) || json_is_array(body))
 			say_error(c, r, body, c->status);
 		else

@@ -462,6 +462,12 @@ static void test_anthropic_usage_keeps_its_invariants(void **state)
 		{ "{\"input_tokens\":1,\"cache_creation\":{\"ephemeral_5m_input_tokens\":20,\"ephemeral_1h_input_tokens\":30}}", "{\"output_tokens\":2}",
 		  { .input = 51, .cache_write = 50, .output = 2 } },
 		{ "{\"input_tokens\":3}", "{\"output_tokens\":4,\"output_tokens_details\":{\"thinking_tokens\":9}}", { .input = 3, .output = 4, .reasoning = 4 } },
+		/* Rounds of the model's own are billed together, those of others apart. */
+		{ "{\"input_tokens\":10,\"output_tokens\":1}",
+		  "{\"input_tokens\":10,\"output_tokens\":7,\"iterations\":[{\"type\":\"compaction\",\"input_tokens\":900,\"output_tokens\":40,\"cache_read_input_tokens\":5},"
+		  "{\"type\":\"message\",\"input_tokens\":10,\"output_tokens\":7},{\"type\":\"advisor_message\",\"input_tokens\":5000,\"output_tokens\":300}]}",
+		  { .input = 915, .cached_input = 5, .output = 47 } },
+		{ "{\"input_tokens\":10}", "{\"output_tokens\":7,\"iterations\":null}", { .input = 10, .output = 7 } },
 		{ "{\"input_tokens\":-3,\"cache_read_input_tokens\":\"7\"}", "{\"output_tokens\":1}", { .output = 1 } },
 	};
 	(void)state;

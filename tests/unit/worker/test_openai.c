@@ -323,6 +323,26 @@ static void test_openai_embeddings(void **state)
 	assert_true(r.usage_known && r.usage.input == 2 && r.usage.output == 0);
 }
 
+/* A refusal inside a stream has no headers of its own: what its text says of the time counts. */
+static void test_openai_a_refusal_inside_a_stream_carries_its_hint(void **state)
+{
+	static const struct {
+		const char *event;
+		enum err_code class;
+		int64_t retry_after_ms;
+	} rows[] = {
+		{ "data: {\"error\":{\"message\":\"Rate limit reached for m. Please try again in 1.2s.\",\"code\":\"rate_limit_exceeded\"}}\n\n", ERR_PROVIDER_RATE_LIMIT, 1200 },
+		{ "data: {\"error\":{\"message\":\"Please retry after 7 seconds.\",\"code\":429}}\n\n", ERR_PROVIDER_RATE_LIMIT, 7000 },
+		{ "data: {\"error\":{\"message\":\"The engine broke.\",\"code\":\"server_error\"}}\n\n", ERR_TRANSIENT, -1 },
+	};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct provider_result r = streamed(rows[i].event);
+		assert_int_equal(r.class, rows[i].class);
+		assert_int_equal(r.retry_after_ms, rows[i].retry_after_ms);
+	}
+}
+
 static void test_openai_failures_carry_message_and_hint(void **state)
 {
 	(void)state;
@@ -355,6 +375,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_openai_an_endless_answer_ends_at_its_limit, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_openai_embeddings, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_openai_failures_carry_message_and_hint, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_openai_a_refusal_inside_a_stream_carries_its_hint, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
