@@ -5,6 +5,7 @@ and small, and the jobs of a good provider in the same worker do not wait for it
 
 import gzip
 import json
+import struct
 import threading
 import time
 import zlib
@@ -298,6 +299,115 @@ WAYS = {
 }
 
 
+# --- the other formats ---
+
+
+def named(*events):
+    """Events of Anthropic's."""
+    return b"".join(b"event: %s\ndata: %s\n\n" % (e["type"].encode(), json.dumps(e).encode()) for e in events)
+
+
+def text_delta(text, index=0):
+    return {"type": "content_block_delta", "index": index, "delta": {"type": "text_delta", "text": text}}
+
+
+BEGIN = {"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": {"input_tokens": 9, "output_tokens": 1}}}
+OPEN = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+END = ({"type": "content_block_stop", "index": 0}, {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}},
+       {"type": "message_stop"})
+CLAUDE = named(BEGIN, OPEN, text_delta("Hello"), *END)
+
+
+def candidate(text=None, finish=None, usage=True, **more):
+    """One event of Gemini's."""
+    one = {"content": {"role": "model", "parts": [] if text is None else [{"text": text}]}, **({"finishReason": finish} if finish else {})}
+    counts = {"usageMetadata": {"promptTokenCount": 9, "candidatesTokenCount": 3, "totalTokenCount": 12}} if usage else {}
+    return event({"candidates": [one], **counts, **more})
+
+
+GEMINI = candidate("Hello") + candidate(finish="STOP")
+EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.amazon.eventstream\r\nConnection: close\r\n\r\n"
+
+
+def frame(kind, payload, message=b"event"):
+    """One frame of Bedrock's."""
+    kinds = b":exception-type" if message == b"exception" else b":event-type"
+    headers = b"".join(struct.pack("B", len(n)) + n + b"\7" + struct.pack(">H", len(v)) + v
+                       for n, v in ((kinds, kind), (b":content-type", b"application/json"), (b":message-type", message)))
+    data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    prelude = struct.pack(">II", len(headers) + len(data) + 16, len(headers))
+    body = prelude + struct.pack(">I", zlib.crc32(prelude)) + headers + data
+    return body + struct.pack(">I", zlib.crc32(body))
+
+
+def delta(text):
+    return frame(b"contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": text}, "p": "abcdef"})
+
+
+STOPPED = frame(b"messageStop", {"stopReason": "end_turn"})
+METADATA = frame(b"metadata", {"usage": {"inputTokens": 9, "outputTokens": 3, "totalTokens": 12}})
+BEDROCK = delta("Hello") + STOPPED + METADATA
+
+ANTHROPIC_WAYS = {
+    "good": (says(SSE, CLAUDE), ok, 1, {"text": "Hello", "input": 9, "output": 3}),
+    "endless-pings": (endless(SSE, named({"type": "ping"}) * 2000), BAD, 2, {}),
+    "endless-text": (endless(SSE + named(BEGIN, OPEN), named(text_delta("word ")) * 400), BAD, 2, {}),
+    "endless-blocks": (endless(SSE + named(BEGIN), named(OPEN, END[0]) * 1000), BAD, 2, {}),
+    "endless-calls": (endless(SSE + named(BEGIN), named({**OPEN, "content_block": {"type": "tool_use", "id": "t", "name": "f"}}, END[0]) * 100), BAD, 2, {}),
+    "endless-thinking": (endless(SSE + named(BEGIN), named({**OPEN, "content_block": {"type": "redacted_thinking", "data": "x" * 500}}, END[0]) * 100), BAD, 2, {}),
+    "pings-for-ever": (endless(SSE, named({"type": "ping"}), 0.1), UNKNOWN, 2, {"hasty": True}),
+    "hangs-after-its-end": (then_hang(SSE, CLAUDE), ok, 1, {"hasty": True}),
+    "goes-on-after-its-end": (says(SSE, CLAUDE, named(text_delta("more"), {"type": "error", "error": {"type": "api_error"}})), ok, 1, {"text": "Hello"}),
+    "delta-of-no-block": (says(SSE, named(BEGIN, text_delta("x"), *END)), BAD, 2, {}),
+    "delta-of-another-block": (says(SSE, named(BEGIN, OPEN, text_delta("a"), text_delta("b"), text_delta("x", 7), *END)), BAD, 2, {}),
+    "block-of-2-to-63": (says(SSE, named(BEGIN, {**OPEN, "index": 1 << 62}, text_delta("x", 1 << 62), *END)), ok, 1, {"text": "x"}),
+    "counts-shrink": (says(SSE, named(BEGIN, OPEN, text_delta("x"), {**END[1], "usage": {"output_tokens": 30}}, *END)), ok, 1, {"output": 30}),
+    "counts-negative": (says(SSE, named({**BEGIN, "message": {"usage": {"input_tokens": -9}}}, OPEN, text_delta("x"),
+                                        {**END[1], "usage": {"output_tokens": -3}}, END[2])), ok, 1, {"estimated": True}),
+    "overloaded-in-200": (says(SSE, named(BEGIN, {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}})), "provider_overloaded", 2, {}),
+    "overloaded-page": (status(529, HTML), "provider_overloaded", 2, {}),
+    "too-large-page": (status(413, HTML), "provider_too_large", 1, {}),
+    "reason-unknown": (says(SSE, named(BEGIN, OPEN, text_delta("x"), {**END[1], "delta": {"stop_reason": "banana"}}, END[2])), ok, 1, {"finish": "banana"}),
+    "request-id-of-bytes": (status(500, b'{"type":"error","error":{"type":"api_error","message":"no"}}', b"request-id: \xff\x01\r\n"), "transient", 2, {}),
+}
+GEMINI_WAYS = {
+    "good": (says(SSE, GEMINI), ok, 1, {"text": "Hello", "input": 9, "output": 3}),
+    "endless-text": (endless(SSE, candidate("word ") * 400), BAD, 2, {}),
+    "endless-calls": (endless(SSE, event({"candidates": [{"content": {"parts": [{"functionCall": {"name": "f", "args": {}}}]}}]}) * 100), BAD, 2, {}),
+    "endless-bare-json": (endless(SSE, b'{"candidates": [],\n' * 2000), BAD, 2, {}),
+    "endless-signatures": (endless(SSE, event({"candidates": [{"content": {"parts": [{"functionCall": {"name": "f"}, "thoughtSignature": "s" * 900}]}}]}) * 50), BAD, 2, {}),
+    "another-candidate": (says(SSE, candidate("Hello"), event({"candidates": [{"index": 1, "content": {"parts": [{"text": "x"}]}}]}), GEMINI), ok, 1, {"text": "HelloHello"}),
+    "blocked": (says(SSE, event({"promptFeedback": {"blockReason": "SAFETY"}})), "content_filter", 1, {}),
+    "error-in-200": (says(SSE, candidate("x"), event({"error": {"code": 503, "message": "The model is overloaded.", "status": "UNAVAILABLE"}})), "provider_overloaded", 2, {}),
+    "error-bare": (says(SSE, candidate("x"), b'{"error": {"code": 500, "message": "no", "status": "INTERNAL"}}\n'), "transient", 2, {}),
+    "error-429-in-503": (good_second(status(503, b'[{"error":{"code":429,"message":"Please retry in 0.2s.","status":"RESOURCE_EXHAUSTED"}}]')), None, 0, {"any": True}),
+    "no-finish": (says(SSE, candidate("x")), CUT, 2, {}),
+    "stop-and-nothing": (says(SSE, candidate(finish="STOP")), BAD, 2, {}),
+    "finish-unknown": (says(SSE, candidate("x"), candidate(finish="BANANA")), BAD, 2, {}),
+    "counts-of-2-to-63": (says(SSE, candidate("x"), event(b'{"usageMetadata":{"promptTokenCount":9223372036854775808}}'), GEMINI), BAD, 2, {}),
+    "nested": (says(SSE, event(NESTED[:50_000]), GEMINI), BAD, 2, {}),
+}
+BEDROCK_WAYS = {
+    "good": (says(EVENTS, BEDROCK), ok, 1, {"text": "Hello", "input": 9, "output": 3}),
+    "endless-text": (endless(EVENTS, delta("word ") * 400), BAD, 2, {}),
+    "endless-thinking": (endless(EVENTS, frame(b"contentBlockDelta", {"contentBlockIndex": 0, "delta": {"reasoningContent": {"redactedContent": "x" * 900}}}) * 50), BAD, 2, {}),
+    "endless-frame": (endless(EVENTS + struct.pack(">II", 0x7fffffff, 64) + struct.pack(">I", zlib.crc32(struct.pack(">II", 0x7fffffff, 64))), b"x" * 65536), BAD, 2, {}),
+    "length-of-nothing": (says(EVENTS, struct.pack(">III", 0, 0, zlib.crc32(b"\0" * 8))), BAD, 2, {}),
+    "headers-past-the-end": (says(EVENTS, struct.pack(">II", 20, 400) + struct.pack(">I", zlib.crc32(struct.pack(">II", 20, 400))) + b"x" * 8), BAD, 2, {}),
+    "sums-wrong": (says(EVENTS, delta("x")[:-1] + b"?", STOPPED, METADATA), BAD, 2, {}),
+    "text-instead": (says(EVENTS, b"data: hello\n\n" * 10), BAD, 2, {}),
+    "payload-of-garbage": (says(EVENTS, delta("x"), frame(b"contentBlockDelta", b"{{{"), BEDROCK), BAD, 2, {}),
+    "payload-nested": (says(EVENTS, frame(b"contentBlockDelta", NESTED[:30_000] + NESTED[-30_000:])), BAD, 2, {}),
+    "throttled-inside": (good_second(says(EVENTS, frame(b"throttlingException", {"message": "wait"}, b"exception"))), None, 0, {"any": True}),
+    "failed-inside": (says(EVENTS, delta("x"), frame(b"modelStreamErrorException", {"message": "no"}, b"exception")), "transient", 2, {}),
+    "no-stop": (says(EVENTS, delta("x"), METADATA), CUT, 2, {}),
+    "no-metadata": (says(EVENTS, delta("x"), STOPPED), ok, 1, {"estimated": True}),
+    "hangs-after-its-end": (then_hang(EVENTS, BEDROCK), ok, 1, {"hasty": True}),
+    "half-a-frame-after-its-end": (says(EVENTS, BEDROCK, delta("x")[:20]), ok, 1, {"text": "Hello"}),
+    "call-of-no-block": (says(EVENTS, frame(b"contentBlockDelta", {"contentBlockIndex": 3, "delta": {"toolUse": {"input": "{}"}}}), STOPPED), BAD, 2, {}),
+}
+
+
 def config_of(provider, ways):
     targets = {"good": {"provider": "openai", "base_url": provider.url("good"), "api_key": "k", "model": "m", "price": PRICE, "timeout": PATIENT}}
     for way, (*_, options) in ways.items():
@@ -392,3 +502,9 @@ def run_ways(make_stack, ways):
 
 def test_whatever_a_provider_sends_the_job_ends_by_its_class_and_the_worker_stays_small(make_stack):
     run_ways(make_stack, WAYS)
+
+
+def test_so_it_is_with_the_other_formats(make_stack):
+    formats = {"anthropic": ANTHROPIC_WAYS, "gemini": GEMINI_WAYS, "bedrock": BEDROCK_WAYS}
+    run_ways(make_stack, {f"{name}-{way}": (does, wanted, calls, {"provider": name, **options})
+                          for name, ways in formats.items() for way, (does, wanted, calls, options) in ways.items()})

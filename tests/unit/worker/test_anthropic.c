@@ -239,6 +239,15 @@ static void test_anthropic_thinking_is_kept_for_its_return(void **state)
 	json_decref(root);
 }
 
+static void test_anthropic_a_stream_that_is_over_is_an_answer_however_it_ends(void **state)
+{
+	(void)state;
+	struct provider_result r = answer((struct answer){ .streamed = true, .transport_rc = -ERR_STREAM_CUT }, str_from(plain));
+	assert_true(r.class == ERR_OK && r.usage_known && !r.has_partial);
+	r = answer((struct answer){ .streamed = true, .transport_rc = -ERR_STREAM_CUT }, STR(START TEXT("0") SAY("0", "x") STOP("0") FINISH("\"end_turn\"", OUT)));
+	assert_int_equal(r.class, ERR_STREAM_CUT);
+}
+
 static void test_anthropic_deltas_are_told_as_they_come(void **state)
 {
 	struct buf told;
@@ -563,6 +572,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_anthropic_a_piece_of_text_belongs_to_the_open_block, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_anthropic_tool_calls_are_joined, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_anthropic_thinking_is_kept_for_its_return, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_anthropic_a_stream_that_is_over_is_an_answer_however_it_ends, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_anthropic_deltas_are_told_as_they_come, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_anthropic_what_has_come_can_be_looked_at, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_anthropic_stream_cut_at_any_byte_is_no_success, set_up, tear_down),

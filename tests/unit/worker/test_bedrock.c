@@ -241,6 +241,21 @@ static void test_bedrock_stream_cut_anywhere_is_no_success(void **state)
 	}
 }
 
+/* messageStop and metadata have come; without the latter the counts are missing, and with them the end. */
+static void test_bedrock_stream_that_is_over_is_an_answer_however_it_ends(void **state)
+{
+	(void)state;
+	struct str all = stream_of(plain, STREAM_EVENTS);
+	struct provider_result r = answer((struct answer){ .streamed = true, .transport_rc = -ERR_STREAM_CUT }, all);
+	assert_true(r.class == ERR_OK && r.usage_known && !r.has_partial);
+	struct buf b;
+	buf_init(&b, LIMIT);
+	buf_add_str(&b, all);
+	buf_add_z(&b, "and half a frame");
+	assert_int_equal(answer((struct answer){ .streamed = true }, buf_str(&b)).class, ERR_OK);
+	buf_done(&b);
+}
+
 static void test_bedrock_stream_reads_the_same_in_any_pieces(void **state)
 {
 	(void)state;
@@ -516,6 +531,7 @@ int main(void)
 		TEST(answer_by_schema_is_text),
 		TEST(stream_tells_of_each_piece),
 		TEST(stream_cut_anywhere_is_no_success),
+		TEST(stream_that_is_over_is_an_answer_however_it_ends),
 		TEST(stream_reads_the_same_in_any_pieces),
 		TEST(a_piece_of_text_means_the_same_in_every_spelling),
 		TEST(exception_inside_a_stream_is_classified),

@@ -163,6 +163,20 @@ static void test_openai_stream_cut_at_any_byte_is_no_success(void **state)
 	assert_true(r.has_partial && r.output_bytes == 4);
 }
 
+/* After [DONE] nothing can change the answer: whatever ends the connection, it is good, and need not be paid for again. */
+static void test_openai_a_stream_that_is_over_is_an_answer_however_it_ends(void **state)
+{
+	static const int ends[] = { 0, -ERR_STREAM_CUT, -ERR_OUTCOME_UNKNOWN, -ERR_BAD_OUTPUT };
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+		struct provider_result r = answer((struct answer){ .streamed = true, .transport_rc = ends[i] }, str_from(good));
+		assert_true(r.class == ERR_OK && r.usage_known && !r.has_partial);
+		/* [DONE] without a finish reason is the end of nothing. */
+		r = answer((struct answer){ .streamed = true, .transport_rc = ends[i] }, STR(CHUNK("{\"content\":\"half\"}", "null") "data: [DONE]\n\n"));
+		assert_int_equal(r.class, ends[i] ? -ends[i] : ERR_STREAM_CUT);
+	}
+}
+
 static void test_openai_tool_calls_are_joined_by_index(void **state)
 {
 	(void)state;
@@ -367,6 +381,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_openai_request_is_whole_where_a_stream_would_lose_something, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_openai_stream_becomes_one_answer, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_openai_stream_cut_at_any_byte_is_no_success, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_openai_a_stream_that_is_over_is_an_answer_however_it_ends, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_openai_tool_calls_are_joined_by_index, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_openai_streams_that_are_no_success, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_openai_streams_with_oddities_are_taken, set_up, tear_down),
