@@ -111,15 +111,16 @@ lint: deps-test ## Include rules, banned names, sizes, complexity, cppcheck, SPD
 	$(Q)$(MAKE) --no-print-directory BUILT=1 MODE=debug prog
 	$(Q)tests/lib/lint
 
-docs: ## Write the reference pages that the program prints (settings, errors, metrics)
+docs: ## Write the reference pages that the program prints (settings, errors, metrics, schema)
 	$(Q)$(MAKE) --no-print-directory BUILT=1 $(BUILD)/millrace
 	$(Q)$(BUILD)/millrace docs settings > common/SETTINGS.md
 	$(Q)$(BUILD)/millrace docs errors > api/ERRORS.md
 	$(Q)$(BUILD)/millrace docs metrics > common/METRICS.md
 	$(Q)$(BUILD)/millrace docs schema > deploy/millrace.schema.json
 
-fmt: ## Format the C files (clang-format)
-	$(Q)clang-format -i $$(git ls-files '*.c' '*.h')
+fmt: ## Format the lines of C that are not committed yet (git clang-format)
+	$(Q)command -v git-clang-format >/dev/null || { echo "make fmt: apt-get install clang-format"; exit 1; }
+	$(Q)git clang-format --force --extensions c,h HEAD; test $$? -le 1
 
 install: all ## Install the program to $(DESTDIR)$(PREFIX)/bin
 	install -D -m 755 $(BUILD)/millrace $(DESTDIR)$(PREFIX)/bin/millrace

@@ -11,6 +11,7 @@
 #include "worker/worker.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -312,7 +313,7 @@ static int load_configuration(const char *file)
 	arena_init(&a, 1 << 20);
 	int rc = conf_load(file, &a, &conf, &mistakes, &n);
 	for (size_t i = 0; rc < 0 && i < n; i++)
-		log_event(LOG_ERROR, "bad_configuration", "refuses to start", LOG_STR("path", mistakes[i].path), LOG_STR("mistake", mistakes[i].text), LOG_END);
+		fprintf(stderr, "millrace worker: " STR_FMT ": " STR_FMT "\n", STR_ARG(mistakes[i].path), STR_ARG(mistakes[i].text));
 	arena_done(&a);
 	if (rc < 0)
 		return rc;
@@ -321,7 +322,7 @@ static int load_configuration(const char *file)
 	(void)log_parse_level(str_from(conf->log_level), &level);
 	log_init(level, str_eq_z(str_from(conf->log_format), "text") ? LOG_TEXT : LOG_JSON, "worker");
 	if (conf->database_url[0] == '\0') {
-		log_event(LOG_ERROR, "bad_configuration", "database.url is not set (or MILLRACE_DATABASE_URL)", LOG_END);
+		fputs("millrace worker: database.url is not set (MILLRACE_DATABASE_URL)\n", stderr);
 		return -ERR_CONFIG;
 	}
 	return 0;

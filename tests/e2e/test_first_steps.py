@@ -2,11 +2,13 @@
 """What processes say to somebody who starts them too early, or against the wrong database: once, and why."""
 
 import json
+import os
+import subprocess
 
 import pytest
 
 from pg import sql
-from proc import free_port, wait_until
+from proc import BIN, free_port, wait_until
 from stack import Api, Worker, merged, QUICK
 
 
@@ -31,6 +33,17 @@ def test_a_database_that_is_not_there_is_named_once_with_the_reason(kind, workdi
         assert [e["event"] for e in said] == ["database_down"], said
     finally:
         process.close()
+
+
+@pytest.mark.parametrize("kind", ["api", "worker"])
+def test_a_configuration_with_mistakes_is_refused_in_plain_words(kind, workdir):
+    (workdir / "bad.json").write_text('{"database": {"url": "postgresql:///x"}, "queue": {"leese": "5s"}}')
+    for config, said in (("bad.json", f"millrace {kind}: queue.leese: "), ("none.json", f"millrace {kind}: none.json: ")):
+        p = subprocess.run([BIN, kind, "--config", config], cwd=workdir, capture_output=True, text=True, timeout=30)
+        assert p.returncode == 1 and p.stderr.startswith(said) and p.stderr.count("\n") == 1, p.stderr
+    env = {k: v for k, v in os.environ.items() if not k.startswith("MILLRACE_")}
+    p = subprocess.run([BIN, kind], cwd=workdir, env=env, capture_output=True, text=True, timeout=30)
+    assert p.returncode == 1 and p.stderr == f"millrace {kind}: database.url is not set (MILLRACE_DATABASE_URL)\n"
 
 
 def test_a_worker_before_the_migration_says_what_to_do(workdir, pg):
