@@ -97,8 +97,10 @@ static void on_ready_answer(struct op *op, int rc)
 	db_query_done(&api->ready_query);
 	if (api->stopping)
 		return;
-	if (api->schema_ok && !was)
+	if (api->schema_ok && !was) {
+		presence_begin(api->presence);
 		api_announce(api);
+	}
 	timer_start(&api->ready_timer, api->schema_ok ? READY_LOOK_MS : READY_TRY_MS);
 }
 

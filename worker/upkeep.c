@@ -32,7 +32,7 @@
 #define CHUNK_SOME   5000
 #define CACHE_SOME   1000
 #define ERASE_SOME   500
-#define ORPHAN_BUCKETS 16
+#define ORPHAN_BUCKETS 64
 #define ORPHANS_AGAIN_MS 50 /* a job that was on its way from one table to another */
 #define FOLD_SOON_MS 20
 #define AT_ONCE      0

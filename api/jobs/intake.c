@@ -23,7 +23,6 @@
 #include <string.h>
 
 #include "api/api.h"
-#include "api/jobs/presence.h"
 #include "common/conf.h"
 #include "common/fault.h"
 #include "common/hash.h"
@@ -302,7 +301,7 @@ static int by_bucket_and_key(const void *a, const void *b)
 	return memcmp(x->id.b, y->id.b, sizeof(x->id.b));
 }
 
-static void add_row(struct db_array *c, const struct intake_job *j, bool is_awaited)
+static void add_row(struct db_array *c, const struct intake_job *j)
 {
 	const struct submission *s = j->submission;
 	db_array_i32(&c[0], id_bucket(j->id));
@@ -328,7 +327,7 @@ static void add_row(struct db_array *c, const struct intake_job *j, bool is_awai
 	db_array_i16(&c[17], (int16_t)s->max_attempts);
 	db_array_text_or_null(&c[18], j->key_prefix);
 	db_array_i16(&c[19], (int16_t)s->form);
-	db_array_i16(&c[20], (int16_t)((s->followed ? MARK_FOLLOWED : 0) | (is_awaited ? MARK_AWAITED : 0) | (s->unstored ? MARK_UNSTORED : 0)));
+	db_array_i16(&c[20], (int16_t)((s->followed ? MARK_FOLLOWED : 0) | (s->awaited ? MARK_AWAITED : 0) | (s->unstored ? MARK_UNSTORED : 0)));
 }
 
 static void flush_send(struct flush *f)
@@ -340,7 +339,7 @@ static void flush_send(struct flush *f)
 	for (size_t i = 0; i < COLUMNS; i++)
 		db_array_clear(&f->columns[i]);
 	for (size_t i = 0; i < f->n; i++)
-		add_row(f->columns, f->jobs[i], f->jobs[i]->submission->awaited && presence_is_known(in->api->presence));
+		add_row(f->columns, f->jobs[i]);
 	for (size_t i = 0; i < COLUMNS; i++)
 		db_arg_array(&f->query.args, &f->columns[i]);
 	db_arg_i64(&f->query.args, conf->job_expires_ms);

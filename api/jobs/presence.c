@@ -71,15 +71,14 @@ static void on_time(struct timer *t)
 	struct presence *p = container_of(t, struct presence, timer);
 	if (p->left)
 		leave(p);
-	else if (p->api->schema_ok)
-		say(p, LIVE);
 	else
-		timer_start(t, AGAIN_MS);
+		say(p, LIVE);
 }
 
-bool presence_is_known(const struct presence *p)
+void presence_begin(struct presence *p)
 {
-	return p->known;
+	if (!p->stopped && !p->left && !p->query.op.active && !timer_is_armed(&p->timer))
+		timer_start(&p->timer, 0);
 }
 
 void presence_leave(struct presence *p, void (*done)(void *arg), void *arg)
@@ -103,7 +102,6 @@ struct presence *presence_new(struct api *api)
 	assert(p);
 	p->api = api;
 	timer_init(&p->timer, &api->loop, on_time);
-	timer_start(&p->timer, 0);
 	return p;
 }
 

@@ -6,14 +6,11 @@
 #ifndef MR_API_JOBS_PRESENCE_H
 #define MR_API_JOBS_PRESENCE_H
 
-#include <stdbool.h>
-
 struct api;
 struct presence;
 
-struct presence *presence_new(struct api *api); /* begins when the schema is there */
-/* The row is there: its jobs may name it. */
-bool presence_is_known(const struct presence *p);
+struct presence *presence_new(struct api *api);
+void presence_begin(struct presence *p); /* the schema is there; again is harmless */
 /* Says that the process goes in peace. done is called then, also where that fails or there is nothing to say, but not before this returns, nor after
  * presence_stop. */
 void presence_leave(struct presence *p, void (*done)(void *arg), void *arg);

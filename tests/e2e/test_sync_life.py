@@ -64,8 +64,8 @@ def test_a_killed_api_takes_along_what_only_its_clients_waited_for(make_stack):
     stack.submit("tag:native hello")
     wait_until(lambda: in_flight(stack) == 8, 10, "eight calls")
     stack.apis[0].kill()
-    wait_until(lambda: in_flight(stack) == 4, 10, "the calls of the clients of the killed process being freed")
-    wait_until(lambda: [s for t, s in statuses(stack).items() if t.startswith("lost")] == ["canceled"] * 4, 10, "their jobs being canceled")
+    wait_until(lambda: in_flight(stack) == 4, 20, "the calls of the clients of the killed process being freed")
+    wait_until(lambda: [s for t, s in statuses(stack).items() if t.startswith("lost")] == ["canceled"] * 4, 20, "their jobs being canceled")
     script(stack, answer=TEXT)
     stack.apis[0].start()
     assert {t: s for t, s in statuses(stack).items() if s} == {f"lost{n}": "canceled" for n in range(4)}
@@ -87,7 +87,7 @@ def test_what_waits_for_a_killed_api_never_runs(make_stack):
     Waiting(chat, stack, "lost")
     wait_until(lambda: "lost" in statuses(stack), 10, "the job that waits")
     stack.apis[0].kill()
-    wait_until(lambda: statuses(stack)["lost"] == "canceled", 10, "its being canceled")
+    wait_until(lambda: statuses(stack)["lost"] == "canceled", 20, "its being canceled")
     assert statuses(stack)["first"] is None and len(calls(stack)) == 1
     error, = stack.sql("select error_code, error_message from outcome")
     assert error == ("canceled", "the process that its client waited at is gone")
@@ -119,7 +119,7 @@ def test_a_silent_api_of_another_host_is_gone_until_it_comes_back(make_stack):
     stack.apis[0].stop()
     stack.sql("update api_process set boot = 'another host' where pid = %s", stack.apis[0].pid)
     wait_until(lambda: statuses(stack) == {"silent": "canceled", "other": None}, 15, "its job being canceled")
-    wait_until(lambda: [swept for pid, state, swept in apis(stack) if state == 3] == [1024], 10, "all of its jobs being looked for")
+    wait_until(lambda: [swept for pid, state, swept in apis(stack) if state == 3] == [1024], 20, "all of its jobs being looked for")
     stack.apis[0].cont()
     assert waiting.wait().status == 409
     wait_until(lambda: [state for _, state, _ in apis(stack)] == [0, 0], 10, "its being back")
@@ -136,7 +136,7 @@ def test_a_process_that_ends_in_peace_says_so(make_stack):
     assert chat(stack, "one").status == 200
     pid = stack.apis[0].pid
     stack.apis[0].term()
-    wait_until(lambda: [(p, state) for p, state, swept in apis(stack) if swept == 1024] == [(pid, 2)], 10, "its being gone in peace")
+    wait_until(lambda: [(p, state) for p, state, swept in apis(stack) if swept == 1024] == [(pid, 2)], 20, "its being gone in peace")
     stack.apis[0].start()
     assert "apis_gone" not in stack.workers[0].log_tail(1 << 20)
 
@@ -152,7 +152,7 @@ def test_a_job_that_was_retried_is_its_retriers(make_stack):
     assert stack.http(1).post(f"/v1/jobs/{job}/retry").status == 202
     wait_until(lambda: in_flight(stack) == 1, 10, "its call")
     stack.apis[0].kill()
-    wait_until(lambda: [swept for _, state, swept in apis(stack) if state == 3] == [1024], 10, "the process being gone")
+    wait_until(lambda: [swept for _, state, swept in apis(stack) if state == 3] == [1024], 20, "the process being gone")
     assert stack.get(job, api=1)["status"] == "running"
     script(stack, answer=TEXT)
     stack.workers[0].term()
