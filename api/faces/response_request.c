@@ -160,14 +160,33 @@ static int read_truncation(struct reader *r, json_t *v)
 	return 0;
 }
 
+/* One of some words. 0, or an error that names them. */
+static int check_word(const struct reader *r, const json_t *v, const char *at, const char *const *words, size_t n, const char *wanted)
+{
+	if (!json_is_string(v))
+		return wrong(r, at, wanted);
+	for (size_t i = 0; i < n; i++)
+		if (str_eq_z(json_str_of(v), words[i]))
+			return 0;
+	return err_set_at(r->err, ERR_OUT_OF_RANGE, at, "wanted %s", wanted);
+}
+
 /* Only log probabilities are something that a chat can have. */
 static int read_include(struct reader *r, json_t *v)
 {
+	static const char *const words[] = { "message.output_text.logprobs",  "reasoning.encrypted_content",     "message.input_image.image_url",
+		                             "file_search_call.results",      "web_search_call.results",         "web_search_call.action.sources",
+		                             "code_interpreter_call.outputs", "computer_call_output.output.image_url" };
 	if (!json_is_array(v))
 		return wrong(r, r->pointer, "an array of strings");
-	for (size_t i = 0; i < json_array_size(v); i++)
-		if (str_eq_z(json_str_of(json_array_get(v, i)), "message.output_text.logprobs"))
+	for (size_t i = 0; i < json_array_size(v); i++) {
+		const json_t *one = json_array_get(v, i);
+		int rc = check_word(r, one, arena_printf(r->a, "%s/%zu", r->pointer, i).p, words, ARRAY_LEN(words), "what OpenAI knows, like message.output_text.logprobs");
+		if (rc < 0)
+			return rc;
+		if (str_eq_z(json_str_of(one), words[0]))
 			json_object_set_new(r->r->request, "logprobs", json_true());
+	}
 	return 0;
 }
 
@@ -190,7 +209,12 @@ static int read_reasoning(struct reader *r, json_t *v)
 {
 	if (!json_is_object(v))
 		return wrong(r, r->pointer, "an object");
-	json_t *effort = json_get(v, "effort"), *summary = json_get(v, "summary"), *echo = json_object();
+	static const char *const summaries[] = { "auto", "concise", "detailed" };
+	json_t *effort = json_get(v, "effort"), *summary = json_get(v, "summary");
+	int rc = is_given(summary) ? check_word(r, summary, below(r, r->pointer, "summary"), summaries, ARRAY_LEN(summaries), "auto, concise or detailed") : 0;
+	if (rc < 0)
+		return rc;
+	json_t *echo = json_object();
 	if (is_given(effort) && json_is_string(effort))
 		json_object_set(r->r->request, "reasoning_effort", effort);
 	json_object_set(echo, "effort", effort ? effort : json_null());
@@ -221,6 +245,8 @@ static int read_schema(struct reader *r, const json_t *format, const char *at, j
 		return err_set_at(r->err, ERR_MISSING_FIELD, below(r, at, "name"), "a schema needs a name");
 	if (!json_is_object(json_get(format, "schema")))
 		return err_set_at(r->err, ERR_MISSING_FIELD, below(r, at, "schema"), "wanted a JSON schema");
+	if (is_given(json_get(format, "strict")) && !json_is_boolean(json_get(format, "strict")))
+		return wrong(r, below(r, at, "strict"), "true or false");
 	json_t *inner = json_object();
 	for (size_t i = 0; i < ARRAY_LEN(members); i++)
 		if (is_given(json_get(format, members[i])))
@@ -258,12 +284,13 @@ static int read_text(struct reader *r, json_t *v)
 {
 	if (!json_is_object(v))
 		return wrong(r, r->pointer, "an object");
+	static const char *const verbosities[] = { "low", "medium", "high" };
 	json_t *format = json_get(v, "format"), *verbosity = json_get(v, "verbosity");
 	int rc = is_given(format) ? read_format(r, format) : 0;
+	if (rc == 0 && is_given(verbosity))
+		rc = check_word(r, verbosity, below(r, r->pointer, "verbosity"), verbosities, ARRAY_LEN(verbosities), "low, medium or high");
 	if (rc < 0)
 		return rc;
-	if (is_given(verbosity) && !json_is_string(verbosity))
-		return wrong(r, below(r, r->pointer, "verbosity"), "low, medium or high");
 	json_t *echo = json_object();
 	if (is_given(format)) {
 		json_object_set(echo, "format", format);

@@ -130,6 +130,24 @@ test("tools are called and their outputs go back", async ({ openai, simulator })
   assert.equal(second.output_text, "It rains.");
 });
 
+test("the whole output goes back as input, with its ids and what was reasoned", async ({ openai, simulator }) => {
+  await simulator.script({ "*": { tool_call: true, thinking: "Paris, then." } });
+  const asked = { model: "default", tools: [TOOL], store: false, include: ["reasoning.encrypted_content"], reasoning: { effort: "low" } };
+  const input = [{ role: "user", content: "What is the weather? City: Paris" }];
+  const first = await openai.responses.create({ ...asked, input });
+  assert.deepEqual(first.output.map((item) => item.type), ["reasoning", "function_call"]);
+  input.push(...first.output);
+  for (const call of first.output.filter((item) => item.type === "function_call"))
+    input.push({ type: "function_call_output", call_id: call.call_id, output: [{ type: "input_text", text: "rain" }] });
+  await simulator.script({ "*": { tool_call: null, answer: "It rains." } });
+  const second = await openai.responses.create({ ...asked, input });
+  assert.deepEqual(second.output.map((item) => item.type), ["reasoning", "message"]);
+  await simulator.script({ "*": { answer: null, thinking: null, echo: true } });
+  const streamed = await openai.responses.stream({ ...asked, input: [...input, ...second.output, { role: "user", content: "Again?" }] }).finalResponse();
+  assert.equal(streamed.output_text, "Again?");
+  assert.equal((await openai.responses.create({ model: "default", input: [...streamed.output, { role: "user", content: "And now?" }] })).output_text, "And now?");
+});
+
 test("structured output is parsed by the SDK's helper", async ({ openai }) => {
   const json = { type: "object", properties: { title: { type: "string", description: "title of the text" } }, required: ["title"], additionalProperties: false };
   const validate = (value) => (typeof value?.title === "string" ? { value } : { issues: [{ message: "no title" }] });
