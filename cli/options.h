@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Command lines from a table. A command describes its options once; parsing, the checks and the --help text come from
- *it.
+ * Command lines from a table. A command describes its options once; parsing, the checks and the --help text come from it.
  *
  *	const struct cli_option options[] = {
  *		{ .name = "url", .arg = "URL", .kind = CLI_STR, .target = &url, .help = "Where the service is" },
@@ -14,7 +13,7 @@
  *		return rc;
  *
  * argv[0] is the command's own name. Options may stand anywhere: --name VALUE, --name=VALUE; the last of a repeated one
- *counts (CLI_LIST keeps all); -- ends them; a lone - is an argument. --help and -h are always there.
+ * counts (CLI_LIST keeps all); -- ends them; a lone - is an argument. --help and -h are always there.
  */
 #ifndef MR_CLI_OPTIONS_H
 #define MR_CLI_OPTIONS_H

@@ -5,9 +5,9 @@
  *	invoices  [████████████░░░░░░░░]  61%  6,104/10,000  3 failed  12 running  210/s  18s left
  *
  * On a terminal one line is drawn over and over, at most ten times a second; the bar takes what the numbers leave, and
- *goes away on a narrow screen. Elsewhere a plain line comes every ten percent or ten seconds, so that a log stays
- *short. Rate and time left are the service's, or computed from what was seen since the start. A stage without numbers
- *("validating") stands in their place.
+ * goes away on a narrow screen. Elsewhere a plain line comes every ten percent or ten seconds, so that a log stays
+ * short. Rate and time left are the service's, or computed from what was seen since the start. A stage without numbers
+ * ("validating") stands in their place.
  */
 #include <string.h>
 

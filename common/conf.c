@@ -216,10 +216,13 @@ static void read_file(struct conf_reader *r, const char *file)
 	struct err err = { 0 };
 	const struct conf_path at = { NULL, str_from(file) };
 	arena_init(&scratch, 2 * FILE_MAX);
-	if (file_read(file, FILE_MAX, &scratch, &text, &err))
-		conf_mistake_add(r, &at, "cannot be read: %s", err.text);
-	else
+	if (file_read(file, FILE_MAX, &scratch, &text, &err)) {
+		struct str why = str_from(err.text); /* begins with the file's name, and so does the mistake */
+		size_t name = str_has_prefix(why, at.key) ? at.key.n + 2 : 0;
+		conf_mistake_add(r, &at, "cannot be read: %s", err.text + MIN(name, why.n));
+	} else {
 		conf_read_file_text(r, text);
+	}
 	arena_done(&scratch);
 }
 

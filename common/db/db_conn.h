@@ -2,10 +2,10 @@
 /*
  * Private to common/db*.c. The parts, from the bottom:
  *
- *   db_dial.c   hosts of the connection string; one attempt to connect to one of them, without blocking; a watched
- * socket db_conn.c   one connection in pipeline mode: sending work, giving each result to its owner, losing the
- * connection db.c        the pool: the queue of work, retries, deadlines, completions; the public face db_listen.c a
- * connection for notifications
+ *   db_dial.c    hosts of the connection string; one attempt to connect to one of them, without blocking; a watched socket
+ *   db_conn.c    one connection in pipeline mode: sending work, giving each result to its owner, losing the connection
+ *   db.c         the pool: the queue of work, retries, deadlines, completions; the public face
+ *   db_listen.c  a connection for notifications
  *
  * A db_work is what stands before one Sync. Its way, and who moves it:
  *

@@ -38,7 +38,7 @@ def test_a_database_that_is_not_there_is_named_once_with_the_reason(kind, workdi
 @pytest.mark.parametrize("kind", ["api", "worker"])
 def test_a_configuration_with_mistakes_is_refused_in_plain_words(kind, workdir):
     (workdir / "bad.json").write_text('{"database": {"url": "postgresql:///x"}, "queue": {"leese": "5s"}}')
-    for config, said in (("bad.json", f"millrace {kind}: queue.leese: "), ("none.json", f"millrace {kind}: none.json: ")):
+    for config, said in (("bad.json", f"millrace {kind}: queue.leese: "), ("none.json", f"millrace {kind}: none.json: cannot be read: No such file")):
         p = subprocess.run([BIN, kind, "--config", config], cwd=workdir, capture_output=True, text=True, timeout=30)
         assert p.returncode == 1 and p.stderr.startswith(said) and p.stderr.count("\n") == 1, p.stderr
     env = {k: v for k, v in os.environ.items() if not k.startswith("MILLRACE_")}
