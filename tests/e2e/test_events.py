@@ -275,7 +275,7 @@ def test_a_client_that_does_not_read_is_dropped_and_disturbs_nobody(make_stack):
     lazy.connect((parts.hostname, parts.port))
     lazy.sendall(f"GET /v1/jobs/{job['id']}/events HTTP/1.0\r\nAuthorization: Bearer {stack.keys['api_key']}\r\n\r\n".encode())
     assert_whole(follow(stack.http(), job["id"]), stack.get(job["id"]))
-    time.sleep(2.5)  # two periods of write_stall
+    wait_until(lambda: "millrace_http_connections 1\n" in stack.admin().get("/metrics").text, 20, "the lazy one being dropped: only this question is left")
     lazy.settimeout(10)
     raw = b""
     try:

@@ -37,7 +37,7 @@ def test_a_late_first_token_leads_to_the_next_target_at_once(routed):
 
 
 def slow(routed, **route):
-    return routed({"a": {"timeout": {"total": "1200ms"}}}, {"default": {"targets": ["a"], **route}}, {"a": SLOW_TEXT}, job={"max_attempts": 1})
+    return routed({"a": {"timeout": {"total": "2500ms"}}}, {"default": {"targets": ["a"], **route}}, {"a": SLOW_TEXT}, job={"max_attempts": 1})
 
 
 def test_what_came_is_served_as_partial_where_the_job_takes_it(routed):
