@@ -2,6 +2,7 @@
 """Streamed chat completions: the text as it comes, exactly the result's, and an end that says how it went."""
 
 import json
+from http.client import HTTPConnection
 
 import pytest
 
@@ -125,6 +126,17 @@ def test_several_choices_are_streamed_one_after_the_other(stack):
     script(stack, model="sim-extract", raw_body=None, error_class="context_window")
     with Chunks(stack, n=3) as stream:
         assert stream.status == 400
+
+
+def test_a_client_that_leaves_before_several_choices_are_there_frees_the_call(stack):
+    script(stack, model="sim-extract", latency_ms=60000)
+    http = stack.http()
+    connection = HTTPConnection(http.host, http.port)
+    connection.request("POST", "/v1/chat/completions", json.dumps({"model": "default", "messages": [{"role": "user", "content": "x"}], "n": 2, "stream": True}),
+                       {"Authorization": f"Bearer {http.key}", "Content-Type": "application/json"})
+    wait_until(lambda: in_flight(stack) == 1, 10, "the upstream call")
+    connection.close()
+    wait_until(lambda: in_flight(stack) == 0, 10, "the upstream call being freed")
 
 
 def test_log_probabilities_are_streamed_with_their_tokens(stack):
