@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Mends: what a receiver of webhooks that does not answer may hold up; what outlives the api process that it belongs to.
+-- Mends: what a receiver of webhooks that does not answer may hold up; what outlives the api process that it belongs to; what a job will likely cost.
 
 -- The receiver of a delivery: host and port of its URL, as they stand there. Deliveries that wait are found by receiver, so that one that takes long
 -- does not stand before all others.
@@ -59,6 +59,7 @@ create unlogged table batch_stage (
 	counted_froms bigint[] not null,
 	max_attempts smallint[] not null,
 	custom_ids text[] not null,
+	estimates  bigint[] not null,
 	primary key (bucket, batch_id, number)
 );
 alter table batch_stage alter column bodies set storage external; -- read once, soon
@@ -84,3 +85,6 @@ cross join lateral (
 		coalesce(sum(cost_nanousd), 0) as cost_nanousd, coalesce(sum(cost_unknown), 0) as cost_unknown
 	from batch_delta where bucket = b.bucket and batch_id = b.id
 ) d;
+
+-- What one call for it was likely to cost when it came, at the price of its route's first target. NULL: not known.
+alter table job add column estimate_nanousd bigint;

@@ -9,7 +9,8 @@
 #define COLUMN_MAX ((size_t)1 << 30)
 
 static const enum db_type types[BATCH_COLUMNS] = {
-	DB_UUID, DB_INT4, DB_INT2, DB_INT2, DB_INT4, DB_TEXT, DB_TEXT, DB_TEXT, DB_TIME, DB_TIME, DB_TEXT, DB_TEXT, DB_INT8, DB_INT8, DB_INT2, DB_TEXT
+	DB_UUID, DB_INT4, DB_INT2, DB_INT2, DB_INT4, DB_TEXT, DB_TEXT, DB_TEXT, DB_TIME, DB_TIME, DB_TEXT, DB_TEXT, DB_INT8, DB_INT8, DB_INT2, DB_TEXT,
+	DB_INT8,
 };
 
 void batch_columns_init(struct batch_columns *g)
@@ -66,6 +67,7 @@ void batch_columns_add(struct batch_columns *g, const struct batch_lines_of *of,
 	db_array_i64(c++, floor);
 	db_array_i16(c++, (int16_t)s->max_attempts);
 	db_array_text_or_null(c++, s->custom_id);
+	db_array_i64_or_null(c++, s->estimate_nanousd);
 	assert(c == g->c + BATCH_COLUMNS);
 	g->rows++;
 	g->bytes += s->body.n;

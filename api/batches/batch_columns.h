@@ -11,7 +11,7 @@
 
 struct api;
 
-#define BATCH_COLUMNS 16
+#define BATCH_COLUMNS 17
 #define BATCH_PAIRS   64 /* lanes with priorities that are remembered */
 
 /* Whose lines they are. */

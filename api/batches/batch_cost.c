@@ -1,27 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The estimate: four bytes a token and 10 % on top, at the price of the route's first target. The bound: every byte a token, the dearest kind of input
+ * The bound: every byte a token, the dearest kind of input
  * token, the longest answer (the request's limit, else the target's), and the dearest of all targets that the route can come to: its rules', its fallbacks'
  * and its simple model, too. Where a price or a longest answer is not known there is no bound, and the reason says which.
  */
 #include "api/batches/batch_cost.h"
 
-#define MILLION          1000000
-#define BYTES_PER_TOKEN  4000 /* in thousandths */
-#define BYTES_AT_LEAST   1000 /* byte-level vocabularies have no token shorter than that */
-
-static int64_t cost(int64_t input, int64_t input_price, int64_t output, int64_t output_price)
-{
-	__int128 sum = (__int128)input * input_price + (__int128)output * output_price;
-	sum = (sum + MILLION - 1) / MILLION;
-	return sum > INT64_MAX ? INT64_MAX : (int64_t)sum;
-}
-
-static int64_t estimate(const struct conf_target *t, int64_t input, int64_t output)
-{
-	bool known = t->price.input >= 0 && (output == 0 || t->price.output >= 0);
-	return known ? cost(input, t->price.input, output, MAX(t->price.output, (int64_t)0)) : -1;
-}
+#define BYTES_AT_LEAST 1000 /* in thousandths: byte-level vocabularies have no shorter token */
 
 struct bounds {
 	int64_t input, output; /* tokens; output 0: the request has no limit */
@@ -45,7 +30,7 @@ static void add_target(struct bounds *b, const struct conf_target *t)
 	int64_t dearest = MAX(p->input, MAX(p->cached_input, p->cache_write)), all = 0;
 	if (b->has_output && __builtin_mul_overflow(output, b->choices, &all))
 		all = INT64_MAX;
-	b->ret->call_nanousd = MAX(b->ret->call_nanousd, cost(b->input, dearest, all, MAX(p->output, (int64_t)0)));
+	b->ret->call_nanousd = MAX(b->ret->call_nanousd, estimate_cost(b->input, dearest, all, MAX(p->output, (int64_t)0)));
 }
 
 static void add_choice(struct bounds *b, const struct conf_choice *c)
@@ -68,10 +53,8 @@ static void add_route(struct bounds *b, const struct conf_route *route)
 void batch_cost_reckon(const struct conf_route *route, const struct request_facts *f, const json_t *request, bool embeddings, struct batch_cost *ret)
 {
 	int64_t choices = MAX((int64_t)1, json_i64(request, "n", 1));
-	int64_t likely = embeddings ? 0 : (f->max_output > 0 ? f->max_output : BATCH_COST_OUTPUT) * choices;
-	*ret = (struct batch_cost){ .input_tokens = request_facts_tokens(f, BYTES_PER_TOKEN), .estimate_nanousd = -1 };
-	if (route->main.ntargets > 0)
-		ret->estimate_nanousd = estimate(route->main.targets[0], ret->input_tokens, likely);
+	const struct estimate likely = estimate_job(route, f, request, embeddings);
+	*ret = (struct batch_cost){ .input_tokens = likely.input_tokens, .estimate_nanousd = likely.nanousd };
 	struct bounds b = {
 		.input = request_facts_tokens(f, BYTES_AT_LEAST), .output = f->max_output, .choices = choices, .has_output = !embeddings, .ret = ret
 	};

@@ -3,14 +3,11 @@
 #ifndef MR_API_BATCHES_BATCH_COST_H
 #define MR_API_BATCHES_BATCH_COST_H
 
-#include "common/conf.h"
-#include "common/request_facts.h"
-
-#define BATCH_COST_OUTPUT 512 /* tokens of output assumed where the request has no limit, for the estimate */
+#include "api/jobs/estimate.h"
 
 struct batch_cost {
-	int64_t input_tokens;     /* estimated */
-	int64_t estimate_nanousd; /* one call to the route's first target; -1: its price is unknown */
+	int64_t input_tokens;     /* these two: api/jobs/estimate.h */
+	int64_t estimate_nanousd;
 	int64_t call_nanousd;     /* one call at most, to whatever target of the route; -1: that is not known */
 	const char *unknown;      /* why call_nanousd is -1, for people; else NULL */
 };

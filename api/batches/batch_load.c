@@ -143,6 +143,7 @@ static void make_failed(struct batch_load *l)
 	*s = (struct submission){
 		.kind = face_of(l->w->form)->kind, .priority = l->w->priority, .max_attempts = 1, .route = STR("default"), .lane = STR("*"),
 		.custom_id = l->line.custom_id, .form = (int)l->w->form, .body = STR(NO_REQUEST), .expires_at_us = l->w->expires_at_us,
+		.estimate_nanousd = -1,
 	};
 	l->line.cost = (struct batch_cost){ 0 };
 }

@@ -34,7 +34,7 @@
 #define FLUSHES_EASY 2
 #define ROWS_MAX     2000
 #define TRIES_MAX    3
-#define COLUMNS      21
+#define COLUMNS      22
 #define UNIQUE_VIOLATION "23505" /* SQLSTATE */
 
 enum { MARK_FOLLOWED = 1, MARK_AWAITED = 2, MARK_UNSTORED = 4 }; /* as in accept.sql: one column costs less than three */
@@ -63,7 +63,7 @@ struct intake {
 static const enum db_type column_types[COLUMNS] = {
 	DB_INT4, DB_UUID, DB_INT8, DB_INT2, DB_INT2, DB_INT4,  DB_TEXT, DB_TEXT, DB_TEXT,
 	DB_TIME, DB_TIME, DB_TEXT, DB_TEXT, DB_TEXT, DB_BYTEA, DB_INT8, DB_INT8, DB_INT2, DB_TEXT,
-	DB_INT2, DB_INT2,
+	DB_INT2, DB_INT2, DB_INT8,
 };
 
 static struct str key_name(const struct intake_job *j, char out[sizeof(int64_t) + 255])
@@ -328,6 +328,7 @@ static void add_row(struct db_array *c, const struct intake_job *j)
 	db_array_text_or_null(&c[18], j->key_prefix);
 	db_array_i16(&c[19], (int16_t)s->form);
 	db_array_i16(&c[20], (int16_t)((s->followed ? MARK_FOLLOWED : 0) | (s->awaited ? MARK_AWAITED : 0) | (s->unstored ? MARK_UNSTORED : 0)));
+	db_array_i64_or_null(&c[21], s->estimate_nanousd);
 }
 
 static void flush_send(struct flush *f)

@@ -109,6 +109,7 @@ enum column {
 	COL_CACHE_WRITE,
 	COL_REASONING,
 	COL_CUSTOM_ID,
+	COL_ESTIMATE,
 };
 
 void job_facts_read(const struct db_query *q, int row, struct job_facts *ret)
@@ -127,6 +128,7 @@ void job_facts_read(const struct db_query *q, int row, struct job_facts *ret)
 		.error_message = text_or_null(q, row, COL_ERROR_MESSAGE),
 		.result = text_or_null(q, row, COL_RESULT),
 		.custom_id = text_or_null(q, row, COL_CUSTOM_ID),
+		.estimate_nanousd = db_is_null(q, row, COL_ESTIMATE) ? -1 : db_get_int(q, row, COL_ESTIMATE),
 		.created_us = db_get_time(q, row, COL_CREATED),
 		.run_at_us = db_get_time(q, row, COL_RUN_AT),
 		.expires_us = db_get_time(q, row, COL_DEADLINE),
@@ -313,7 +315,12 @@ static void write_usage(struct buf *b, const struct job_facts *j)
 		buf_add_z(b, "null"); /* an unknown price is unknown, not 0 */
 	else
 		job_object_usd(b, 0);
-	buf_add_z(b, ",\"estimated_usd\":null}");
+	buf_add_z(b, ",\"estimated_usd\":");
+	if (j->estimate_nanousd >= 0)
+		job_object_usd(b, j->estimate_nanousd);
+	else
+		buf_add_z(b, "null");
+	buf_add_char(b, '}');
 }
 
 int job_object_write(struct buf *b, const struct conf *conf, const struct job_facts *j, struct job_object_how how)

@@ -30,6 +30,7 @@ struct job_facts {
 	int64_t pass, version;
 	int64_t input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens;
 	int64_t cost_nanousd; /* -1: unknown */
+	int64_t estimate_nanousd; /* before it ran; -1: unknown */
 	int64_t start_us;     /* estimated; 0: unknown */
 	enum job_object_status status;
 	int batch_index; /* -1: none */

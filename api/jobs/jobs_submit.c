@@ -59,6 +59,7 @@ static enum flow_next answer_new(struct request *q, const struct submit *s)
 		.park_reason = -1,
 		.ahead = -1,
 		.cost_nanousd = -1,
+		.estimate_nanousd = sub->estimate_nanousd,
 	};
 	job_object_write(&q->out, conf_now(), &j, (struct job_object_how){ .with_result = true, .index = -1 });
 	http_reply_header(q->http, "Retry-After", STR("1"));

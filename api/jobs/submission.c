@@ -7,8 +7,8 @@
  */
 #include "api/jobs/submission.h"
 
+#include "api/jobs/estimate.h"
 #include "common/clock.h"
-#include "common/request_facts.h"
 
 #define METADATA_PAIRS 16
 #define METADATA_KEY   64
@@ -367,7 +367,9 @@ static uint32_t choice_lacks(const struct conf_choice *choice, uint32_t needs, u
 static int check_route_can(struct reader *r, const char *request)
 {
 	struct request_facts f;
-	request_facts_read(&f, r->request, r->s->kind == SUBMISSION_EMBEDDINGS, r->a);
+	bool embeddings = r->s->kind == SUBMISSION_EMBEDDINGS;
+	request_facts_read(&f, r->request, embeddings, r->a);
+	r->s->estimate_nanousd = estimate_job(r->route, &f, r->request, embeddings).nanousd;
 	uint32_t lacks = UINT32_MAX;
 	for (size_t i = 0; lacks && i < r->route->nrules; i++)
 		lacks = choice_lacks(&r->route->rules[i].use, f.needs, lacks);

@@ -26,6 +26,7 @@ struct submission {
 	bool unstored;          /* its request and answer may not be kept */
 	int64_t run_at_us;      /* 0: now */
 	int64_t expires_at_us;  /* 0: the default deadline */
+	int64_t estimate_nanousd; /* -1: unknown (api/jobs/estimate.h) */
 };
 
 struct submission_rules {

@@ -1,31 +1,35 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Some jobs of a batch that this transaction opened (see batch_accept). All share the batch's bucket.
 -- $1 bucket $2 batch id $3 tenant; columns: $4 id $5 index $6 kind $7 priority $8 lane $9 route $10 user $11 metadata $12 run_at
--- $13 expires_at $14 webhook URL $15 body $16 pass $17 counted from $18 max_attempts; $19 custom_id; $20 form $21 default deadline in ms
--- $22 prefix of the API key. Or, with the columns NULL, those of a group that batch_stage_add wrote: $23 its number (NULL: the columns are here).
+-- $13 expires_at $14 webhook URL $15 body $16 pass $17 counted from $18 max_attempts $19 custom_id $20 estimate (or NULL); $21 form $22 default deadline in ms
+-- $23 prefix of the API key. Or, with the columns NULL, those of a group that batch_stage_add wrote: $24 its number (NULL: the columns are here).
 -- Returns how many were written.
 with staged as (
 	delete from batch_stage s
-	where s.bucket = $1::int4 and s.batch_id = $2::uuid and s.tenant_id = $3::int8 and s.number = $23::int4
+	where s.bucket = $1::int4 and s.batch_id = $2::uuid and s.tenant_id = $3::int8 and s.number = $24::int4
 		and exists (select 1 from batch b where b.bucket = $1::int4 and b.id = $2::uuid)
 	returning s.*
 ), part as (
 	select $4::uuid[] as ids, $5::int4[] as indexes, $6::int2[] as kinds, $7::int2[] as priorities, $8::int4[] as lanes, $9::text[] as routes,
 		$10::text[] as users, $11::text[] as metadatas, $12::timestamptz[] as run_ats, $13::timestamptz[] as expires_ats, $14::text[] as webhook_urls,
-		$15::text[] as bodies, $16::int8[] as passes, $17::int8[] as counted_froms, $18::int2[] as max_attempts, $19::text[] as custom_ids
-	where $23::int4 is null and exists (select 1 from batch b where b.bucket = $1::int4 and b.id = $2::uuid)
+		$15::text[] as bodies, $16::int8[] as passes, $17::int8[] as counted_froms, $18::int2[] as max_attempts, $19::text[] as custom_ids,
+		$20::int8[] as estimates
+	where $24::int4 is null and exists (select 1 from batch b where b.bucket = $1::int4 and b.id = $2::uuid)
 	union all
 	select ids, indexes, kinds, priorities, lanes, routes, users, metadatas, run_ats, expires_ats, webhook_urls, bodies, passes, counted_froms,
-		max_attempts, custom_ids
+		max_attempts, custom_ids, estimates
 	from staged
 ), input as materialized (
-	select n.*, coalesce(n.given_expires_at, greatest(now(), coalesce(n.run_at, now())) + $21::int8 * interval '1 millisecond') as expires_at
+	select n.*, coalesce(n.given_expires_at, greatest(now(), coalesce(n.run_at, now())) + $22::int8 * interval '1 millisecond') as expires_at
 	from part p, unnest(p.ids, p.indexes, p.kinds, p.priorities, p.lanes, p.routes, p.users, p.metadatas, p.run_ats, p.expires_ats, p.webhook_urls,
-		p.bodies, p.passes, p.counted_froms, p.max_attempts, p.custom_ids)
-		as n(id, batch_index, kind, priority, lane, route, user_ref, metadata, run_at, given_expires_at, webhook_url, body, pass, counted_from, max_attempts, custom_id)
+		p.bodies, p.passes, p.counted_froms, p.max_attempts, p.custom_ids, p.estimates)
+		as n(id, batch_index, kind, priority, lane, route, user_ref, metadata, run_at, given_expires_at, webhook_url, body, pass, counted_from, max_attempts, custom_id,
+			estimate_nanousd)
 ), jobs as (
-	insert into job (bucket, id, tenant_id, run_at, expires_at, batch_id, batch_index, lane, kind, priority, max_attempts, route, user_ref, metadata, webhook_url, key_prefix, form, custom_id)
-	select $1::int4, id, $3::int8, run_at, expires_at, $2::uuid, batch_index, lane, kind, priority, max_attempts, route, user_ref, metadata, webhook_url, $22::text, $20::int2, custom_id
+	insert into job (bucket, id, tenant_id, run_at, expires_at, batch_id, batch_index, lane, kind, priority, max_attempts, route, user_ref, metadata, webhook_url,
+		key_prefix, form, custom_id, estimate_nanousd)
+	select $1::int4, id, $3::int8, run_at, expires_at, $2::uuid, batch_index, lane, kind, priority, max_attempts, route, user_ref, metadata, webhook_url,
+		$23::text, $21::int2, custom_id, estimate_nanousd
 	from input
 	on conflict (bucket, id) do nothing
 	returning id

@@ -2,11 +2,12 @@
 -- Some lines of a batch's file become jobs, and the place in the file moves over them: both or neither, so that whoever goes on after a crash loses and
 -- doubles nothing. Lines with a status (4 failed, 5 canceled, 6 expired) are written as ended and never run.
 -- $1 bucket $2 batch $3 tenant $4 keeper $5 place before $6 place after $7 lease in ms; columns: $8 id $9 index $10 kind $11 priority $12 lane $13 route
--- $14 user $15 metadata $16 run_at $17 expires_at $18 webhook URL $19 body $20 pass $21 counted from $22 max_attempts $23 custom_id $24 bound in
--- nano-dollars (or NULL) $25 status (0: it is to run) $26 error code $27 error message; $28 form $29 prefix of the API key $30 the cost cap ended them.
+-- $14 user $15 metadata $16 run_at $17 expires_at $18 webhook URL $19 body $20 pass $21 counted from $22 max_attempts $23 custom_id $24 estimate
+-- and $25 bound in nano-dollars (or NULL) $26 status (0: it is to run) $27 error code $28 error message; $29 form $30 prefix of the API key
+-- $31 the cost cap ended them.
 -- Returns how many were written now, and whether that was done by an earlier sending: neither when the batch is another keeper's, or was canceled.
 with moved as (
-	update batch_file f set loaded = f.loaded + cardinality($8::uuid[]), loaded_at = $6::int8, capped = f.capped or $30::bool,
+	update batch_file f set loaded = f.loaded + cardinality($8::uuid[]), loaded_at = $6::int8, capped = f.capped or $31::bool,
 		keeper_until = now() + $7::int8 * interval '1 millisecond',
 		stage = case when f.loaded + cardinality($8::uuid[]) >= b.total then 2 else 1 end,
 		look_at = case when f.loaded + cardinality($8::uuid[]) >= b.total then now() + interval '1 minute' else f.look_at end
@@ -16,15 +17,16 @@ with moved as (
 	returning f.bucket
 ), input as materialized (
 	select n.* from unnest($8::uuid[], $9::int4[], $10::int2[], $11::int2[], $12::int4[], $13::text[], $14::text[], $15::text[], $16::timestamptz[],
-		$17::timestamptz[], $18::text[], $19::text[], $20::int8[], $21::int8[], $22::int2[], $23::text[], $24::int8[], $25::int2[], $26::text[], $27::text[])
+		$17::timestamptz[], $18::text[], $19::text[], $20::int8[], $21::int8[], $22::int2[], $23::text[], $24::int8[], $25::int8[], $26::int2[], $27::text[],
+		$28::text[])
 		as n(id, batch_index, kind, priority, lane, route, user_ref, metadata, run_at, expires_at, webhook_url, body, pass, counted_from, max_attempts,
-			custom_id, bound_nanousd, status, error_code, error_message)
+			custom_id, estimate_nanousd, bound_nanousd, status, error_code, error_message)
 	where exists (select 1 from moved)
 ), jobs as (
 	insert into job (bucket, id, tenant_id, run_at, expires_at, batch_id, batch_index, lane, kind, priority, max_attempts, route, user_ref, metadata,
-		webhook_url, key_prefix, form, custom_id, bound_nanousd)
+		webhook_url, key_prefix, form, custom_id, estimate_nanousd, bound_nanousd)
 	select $1::int4, id, $3::int8, run_at, expires_at, $2::uuid, batch_index, lane, kind, priority, max_attempts, route, user_ref, metadata, webhook_url,
-		$29::text, $28::int2, custom_id, bound_nanousd
+		$30::text, $29::int2, custom_id, estimate_nanousd, bound_nanousd
 	from input
 ), bodies as (
 	insert into payload (bucket, job_id, body) select $1::int4, id, body from input

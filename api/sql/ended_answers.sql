@@ -6,7 +6,7 @@ select j.id, j.kind, j.route, j.batch_id, j.batch_index, j.priority, j.metadata,
 	false as cancel_requested, o.attempts, o.interruptions,
 	o.token, o.started_at, o.finished_at, o.level, o.target, o.error_code, o.error_message, o.error_status, o.input_tokens,
 	o.cached_input_tokens, o.output_tokens, o.cost_nanousd, o.flags, s.body as result, o.token as version,
-	j.expires_at as deadline, o.cache_write_tokens, o.reasoning_tokens, j.custom_id
+	j.expires_at as deadline, o.cache_write_tokens, o.reasoning_tokens, j.custom_id, j.estimate_nanousd
 from (
 	select o.*
 	from unnest($1::int4[], $2::uuid[], $3::int8[]) as n(bucket, job_id, tenant_id)

@@ -12,7 +12,7 @@ select j.id, j.kind, j.route, j.batch_id, j.batch_index, j.priority, j.metadata,
 	coalesce(l.interruptions, r.interruptions, p.interruptions, o.interruptions, 0)::int2 as interruptions,
 	o.token, o.started_at, o.finished_at, o.level, o.target, o.error_code, o.error_message, o.error_status, o.input_tokens,
 	o.cached_input_tokens, o.output_tokens, o.cost_nanousd, o.flags, null::text as result, coalesce(l.token, r.token, p.token, o.token, 0) as version,
-	coalesce(r.expires_at, p.expires_at, l.expires_at, j.expires_at) as deadline, o.cache_write_tokens, o.reasoning_tokens, j.custom_id
+	coalesce(r.expires_at, p.expires_at, l.expires_at, j.expires_at) as deadline, o.cache_write_tokens, o.reasoning_tokens, j.custom_id, j.estimate_nanousd
 from job j
 left join ready r on r.bucket = j.bucket and r.job_id = j.id
 left join parked p on p.bucket = j.bucket and p.job_id = j.id

@@ -97,6 +97,7 @@ void db_array_text(struct db_array *a, struct str v); /* also for bytea */
 void db_array_id(struct db_array *a, struct id v);
 void db_array_time(struct db_array *a, int64_t wall_us);
 void db_array_null(struct db_array *a);
+void db_array_i64_or_null(struct db_array *a, int64_t v);           /* NULL when negative */
 void db_array_text_or_null(struct db_array *a, struct str v);     /* NULL when v.p is NULL */
 void db_array_time_or_null(struct db_array *a, int64_t wall_us); /* NULL when 0: no time of ours is 1970 */
 void db_arg_array(struct db_args *a, const struct db_array *array);

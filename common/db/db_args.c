@@ -187,6 +187,14 @@ void db_array_text_or_null(struct db_array *a, struct str v)
 		db_array_null(a);
 }
 
+void db_array_i64_or_null(struct db_array *a, int64_t v)
+{
+	if (v >= 0)
+		db_array_i64(a, v);
+	else
+		db_array_null(a);
+}
+
 void db_array_time_or_null(struct db_array *a, int64_t wall_us)
 {
 	if (wall_us)

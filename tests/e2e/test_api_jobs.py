@@ -42,6 +42,19 @@ def test_a_new_job_is_answered_with_its_object(door):
     assert read["queue"]["ahead"] == 0
 
 
+def test_a_job_tells_what_it_will_likely_cost_before_it_runs(stack):
+    limit = stack.submit({"messages": [{"role": "user", "content": "x" * 4000}], "max_tokens": 1000})
+    assert float(limit["cost"]["estimated_usd"]) == pytest.approx((1100 * 0.15 + 1000 * 0.60) / 1e6, rel=0.02)
+    assert limit["cost"]["usd"] == "0.000000"
+    ended = stack.wait_for(limit["id"])
+    assert ended["cost"]["estimated_usd"] == limit["cost"]["estimated_usd"] and 0 < float(ended["cost"]["usd"])
+    batch = stack.http().post("/v1/batches", {"jobs": [{"route": "default", "request": MESSAGE | {"max_tokens": 1000}}]}).json
+    in_batch = stack.http().get(f"/v1/jobs?batch_id={batch['id']}").json["data"]
+    assert [float(job["cost"]["estimated_usd"]) for job in in_batch] == [pytest.approx(0.000601, rel=0.01)]
+    listed = [job for job in stack.http().get("/v1/jobs").json["data"] if job["batch_id"] is None]
+    assert [job["cost"]["estimated_usd"] for job in listed] == [limit["cost"]["estimated_usd"]]
+
+
 def test_a_job_for_later_is_scheduled(door):
     run_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
     job = door.submit(run_at=run_at)

@@ -67,6 +67,17 @@ static void test_json_read_bounds_the_depth(void **state)
 	assert_int_equal(json_array_size(wide), 5);
 }
 
+static void test_json_read_bounds_what_a_text_holds(void **state)
+{
+	(void)state;
+	static const struct str text = STR("[1,[2],{\"a\":3}]"); /* six values, three of them lists or objects */
+	for (size_t values = 4; values <= 7; values++)
+		for (size_t nests = 1; nests <= 4; nests++) {
+			_cleanup_(json_drop) json_t *v = json_read(text, true, (struct json_limits){ values, nests });
+			assert_int_equal(v != NULL, values >= 6 && nests >= 3);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -74,6 +85,7 @@ int main(void)
 		cmocka_unit_test(test_json_read_leaves_the_rest),
 		cmocka_unit_test(test_json_read_lets_the_last_key_count_when_asked),
 		cmocka_unit_test(test_json_read_bounds_the_depth),
+		cmocka_unit_test(test_json_read_bounds_what_a_text_holds),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

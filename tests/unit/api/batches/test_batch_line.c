@@ -193,7 +193,7 @@ static void test_what_a_line_costs(void **state)
 	assert_int_equal(c.estimate_nanousd, 7 * 1000 + 100 * 2000);
 	assert_int_equal(c.call_nanousd, 10 * 1000 + 100 * 2000);
 	reckon(HEAD "\"body\":{\"model\":\"default\",\"n\":3," MESSAGES "}}", FORM_CHAT, "/v1/chat/completions", true, &c, &inputs, NULL);
-	assert_int_equal(c.estimate_nanousd, 7 * 1000 + 3 * BATCH_COST_OUTPUT * 2000);
+	assert_int_equal(c.estimate_nanousd, 7 * 1000 + 3 * ESTIMATE_OUTPUT * 2000);
 	assert_int_equal(c.call_nanousd, 10 * 1000 + 3 * 1000 * 2000); /* the target's longest answers */
 	reckon(HEAD "\"body\":{\"model\":\"both\",\"max_tokens\":100," MESSAGES "}}", FORM_CHAT, "/v1/chat/completions", true, &c, &inputs, NULL);
 	assert_int_equal(c.estimate_nanousd, 7 * 1000 + 100 * 2000);

@@ -24,6 +24,7 @@ static struct job_facts facts(enum job_object_status status)
 		                   .park_reason = -1,
 		                   .ahead = -1,
 		                   .cost_nanousd = -1,
+		                   .estimate_nanousd = -1,
 		                   .priority = 4 };
 }
 
