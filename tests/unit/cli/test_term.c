@@ -172,6 +172,23 @@ static void test_term_table_fits_the_width(void **state UNUSED)
 	assert_non_null(strstr(read_back(f), "job  日…   $0.50\n"));
 }
 
+static void test_term_bar_names_a_stage_without_numbers(void **state UNUSED)
+{
+	FILE *f = tmpfile();
+	struct term term;
+	struct term_bar bar;
+	const struct term_counts none = { .rate_per_s = -1, .eta_ms = -1 }, some = { .total = 2, .succeeded = 1, .rate_per_s = 0, .eta_ms = -1 };
+	term_init(&term, f);
+	term_bar_init(&bar, &term, "batch");
+	bar.start_ms = 0;
+	bar.stage = "validating";
+	term_bar_update(&bar, &none, 0);
+	term_bar_update(&bar, &none, 1000); /* nothing new to say */
+	bar.stage = NULL;
+	term_bar_update(&bar, &some, 2000);
+	assert_string_equal(read_back(f), "batch validating  0s\nbatch  50%  1/2\n");
+}
+
 static void test_term_bar_on_a_pipe_prints_few_plain_lines(void **state UNUSED)
 {
 	FILE *f = tmpfile();
@@ -241,6 +258,7 @@ int main(void)
 		cmocka_unit_test(test_term_table_aligns_by_columns),
 		cmocka_unit_test(test_term_table_leaves_spare_columns_out),
 		cmocka_unit_test(test_term_table_fits_the_width),
+		cmocka_unit_test(test_term_bar_names_a_stage_without_numbers),
 		cmocka_unit_test(test_term_bar_on_a_pipe_prints_few_plain_lines),
 		cmocka_unit_test(test_term_bar_on_a_terminal_is_redrawn_ten_times_a_second),
 	};
