@@ -15,6 +15,7 @@
 #define FRONT_MIN_BYTES    4096 /* about the 1,024 tokens below which a prefix is not cached ("Prompt caching": minimum length) */
 #define USER_ID_MAX        256
 #define THINKING_MIN       1024
+#define TOP_P_MIN          0.95 /* beside thinking */
 #define JSON_ONLY          "Answer with one JSON object and nothing else: no text before or after it, no code fence."
 
 struct part {
@@ -256,6 +257,17 @@ static int put_format(struct part *p)
 	return 0;
 }
 
+/* Who thinks is sampled in one way only, and a request that asks for another is refused ("Extended thinking: feature compatibility"). */
+static void leave_sampling(struct part *p, bool disabled)
+{
+	if (disabled)
+		return;
+	json_object_del(p->out, "temperature");
+	json_object_del(p->out, "top_k");
+	if (json_number_value(json_get(p->out, "top_p")) < TOP_P_MIN)
+		json_object_del(p->out, "top_p");
+}
+
 /* Anthropic's own field, for those who know it. What is thought must be less than max_tokens, which may have been lowered since it was asked for. */
 static void put_thinking(struct part *p, json_t *asked)
 {
@@ -268,6 +280,7 @@ static void put_thinking(struct part *p, json_t *asked)
 		json_set_str(thinking, "type", STR("disabled"));
 	}
 	json_object_set_new(p->out, "thinking", thinking);
+	leave_sampling(p, str_eq_z(json_str(thinking, "type"), "disabled"));
 }
 
 static int put_effort(struct part *p)

@@ -145,6 +145,10 @@ static void test_anthropic_request_fields(void **state)
 		{ "\"max_tokens\":9000,\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":9000}", "\"max_tokens\":9000,\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":4500}" },
 		{ "\"max_tokens\":1025,\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":2000}", "\"max_tokens\":1025,\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":1024}" },
 		{ "\"max_tokens\":1024,\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":1024}", "\"max_tokens\":1024,\"thinking\":{\"type\":\"disabled\"}" },
+		/* Who thinks is sampled in one way only. */
+		{ "\"temperature\":0.5,\"top_k\":5,\"top_p\":0.5,\"thinking\":{\"type\":\"adaptive\"}", "\"thinking\":{\"type\":\"adaptive\"}" },
+		{ "\"top_p\":0.96875,\"thinking\":{\"type\":\"adaptive\"}", "\"top_p\":0.96875,\"thinking\":{\"type\":\"adaptive\"}" },
+		{ "\"temperature\":0.5,\"top_k\":5,\"thinking\":{\"type\":\"disabled\"}", "\"temperature\":0.5,\"top_k\":5,\"thinking\":{\"type\":\"disabled\"}" },
 		{ "\"response_format\":{\"type\":\"text\"}", "" },
 		{ "\"response_format\":{\"type\":\"json_object\"}", JSON_ONLY },
 		{ "\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"x\"}}", JSON_ONLY },
