@@ -150,7 +150,7 @@ static struct str failure_text(struct attempt *a, int rc)
 		return STR("no first token within timeout.first_token");
 	if (a->result.message.p)
 		return arena_str(&a->job->arena, a->result.message);
-	if (rc < 0 && a->http.err.text[0])
+	if (rc < 0 && a->result.class != ERR_OK && a->http.err.text[0])
 		return arena_str(&a->job->arena, str_from(a->http.err.text));
 	if (a->result.class != ERR_OK && a->http.status)
 		return arena_printf(&a->job->arena, "the provider answered with status %d", a->http.status);

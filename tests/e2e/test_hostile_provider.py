@@ -16,7 +16,7 @@ from hostile import Hostile
 PRICE = {"input": "1", "output": "2"}
 PATIENT = {"connect": "5s", "first_token": "25s", "between_tokens": "25s", "total": "50s"}
 HASTY = {"connect": "5s", "first_token": "1500ms", "between_tokens": "600ms", "total": "2500ms"}
-RESULT_BYTES = 64 << 10
+RESULT_BYTES = 16 << 10
 CONFIG = {"queue": {"lease": "30s"}, "limits": {"result_bytes": RESULT_BYTES}, "job": {"max_attempts": 2},
           "breaker": {"failures": 50, "calls": 100},
           "retry": {"base": "5ms", "max": "20ms", "overload_base": "5ms", "overload_max": "20ms"}}
@@ -76,7 +76,7 @@ def then_hang(*pieces):
 def then_reset(*pieces):
     def way(c):
         c.send(b"".join(pieces))
-        time.sleep(0.3)  # the pieces are read before the reset drops them
+        time.sleep(3)  # the pieces are read before the reset drops them, on a slow machine too
         c.reset()
     return way
 
@@ -231,8 +231,9 @@ WAYS = {
     "error-larger": (status(500, b'{"error":{"message":"' + b"m" * (1 << 20)), "transient", 2, {}),
     "refuses-early": (refuses_at_once, "provider_too_large", 1, {"prompt": "word " * 200_000}),
     # JSON
-    "nested": (says(SSE, event(NESTED)), BAD, 2, {}),
-    "nested-whole": (says(JSON, NESTED[:100_000]), BAD, 2, {"stream": False}),
+    "nested": (says(SSE, event(NESTED[:5_000] + NESTED[-5_000:])), BAD, 2, {}),
+    "nested-a-million-times": (says(SSE, event(NESTED)), BAD, 2, {}),
+    "nested-whole": (says(JSON, NESTED[:10_000]), BAD, 2, {"stream": False}),
     "many-values": (says(JSON, b'{"choices":[' + b"[]," * (RESULT_BYTES // 3 - 20) + b"[]]}"), BAD, 2, {"stream": False}),
     "text-of-nul": (says(SSE, event(b'{"choices":[{"delta":{"content":"a\\u0000b"}}]}'), GOOD), BAD, 2, {}),
     "nul-in-event": (says(SSE, event(b'{"choices":[{"delta":{"content":"a\0b"}}]}'), GOOD), BAD, 2, {}),
@@ -244,7 +245,7 @@ WAYS = {
         b'{"choices":{"0":1}}', b'{"choices":[7]}', b'{"choices":[{"delta":"x"}]}', b'{"choices":[{"delta":{"content":7}}]}', b"7", b"[]", b"null",
         b'{"choices":[{"delta":{"tool_calls":{"a":1}}}],"id":7,"model":[],"created":"x","usage":"x","system_fingerprint":{}}',
         b'{"choices":[{"delta":{"content":"a"},"finish_reason":{"a":1},"index":"0"}],"created":1e300}')), GOOD), ok, 1, {"text": "aHello"}),
-    "names-too-long": (says(SSE, event({"id": "i" * 20_000, "model": "m" * 20_000, "choices": []}), GOOD), ok, 1, {}),
+    "names-too-long": (says(SSE, event({"id": "i" * 5_000, "model": "m" * 5_000, "choices": []}), GOOD), ok, 1, {}),
     # numbers
     "usage-1e999": (with_usage('{"prompt_tokens":1e999,"completion_tokens":3}'), BAD, 2, {}),
     "usage-minus-0": (with_usage('{"prompt_tokens":-0,"completion_tokens":-0}'), ok, 1, {"estimated": True}),
@@ -265,7 +266,7 @@ WAYS = {
     "tool-index-minimum": (tool("-9223372036854775808"), BAD, 2, {}),
     "tool-index-text": (tool('"0"'), ok, 1, {}),
     "tool-index-127": (tool("127"), ok, 1, {}),
-    "tool-arguments-nested": (tool("0", "[" * 50_000), BAD, 2, {}),
+    "tool-arguments-nested": (tool("0", "[" * 10_000), BAD, 2, {}),
     "tool-without-name": (tool("0", "{}", ""), BAD, 2, {}),
     # streams
     "cr-only": (says(SSE, GOOD.replace(b"\n", b"\r")), ok, 1, {}),
@@ -283,8 +284,8 @@ WAYS = {
     "no-done": (says(SSE, chunk("Hello"), chunk(finish="stop")), CUT, 2, {}),
     "no-content": (says(SSE, chunk(finish="stop"), TAIL), BAD, 2, {}),
     "event-too-large": (says(SSE, event(b'{"a":"' + b"x" * RESULT_BYTES + b'"}'), GOOD), BAD, 2, {}),
-    "tiny-events": (says(SSE, event(b'{"choices":[{"delta":{"content":"x"}}]}') * 50_000, chunk(finish="stop"), TAIL), ok, 1, {"text": "x" * 50_000}),
-    "tiny-empty-events": (says(SSE, b"data\n\n" * 500_000, GOOD), ok, 1, {}),
+    "tiny-events": (says(SSE, event(b'{"choices":[{"delta":{"content":"x"}}]}') * 15_000, chunk(finish="stop"), TAIL), ok, 1, {"text": "x" * 15_000}),
+    "tiny-empty-events": (says(SSE, b"data\n\n" * 150_000, GOOD), ok, 1, {}),
     # when to come back
     "retry-after-garbage": (refused(b"", b"Retry-After: soon\r\n"), ok, 2, {}),
     "retry-after-negative": (refused(b"", b"Retry-After: -5\r\n"), ok, 2, {}),
@@ -385,7 +386,7 @@ GEMINI_WAYS = {
     "stop-and-nothing": (says(SSE, candidate(finish="STOP")), BAD, 2, {}),
     "finish-unknown": (says(SSE, candidate("x"), candidate(finish="BANANA")), BAD, 2, {}),
     "counts-of-2-to-63": (says(SSE, candidate("x"), event(b'{"usageMetadata":{"promptTokenCount":9223372036854775808}}'), GEMINI), BAD, 2, {}),
-    "nested": (says(SSE, event(NESTED[:50_000]), GEMINI), BAD, 2, {}),
+    "nested": (says(SSE, event(NESTED[:10_000]), GEMINI), BAD, 2, {}),
 }
 BEDROCK_WAYS = {
     "good": (says(EVENTS, BEDROCK), ok, 1, {"text": "Hello", "input": 9, "output": 3}),
@@ -397,7 +398,7 @@ BEDROCK_WAYS = {
     "sums-wrong": (says(EVENTS, delta("x")[:-1] + b"?", STOPPED, METADATA), BAD, 2, {}),
     "text-instead": (says(EVENTS, b"data: hello\n\n" * 10), BAD, 2, {}),
     "payload-of-garbage": (says(EVENTS, delta("x"), frame(b"contentBlockDelta", b"{{{"), BEDROCK), BAD, 2, {}),
-    "payload-nested": (says(EVENTS, frame(b"contentBlockDelta", NESTED[:30_000] + NESTED[-30_000:])), BAD, 2, {}),
+    "payload-nested": (says(EVENTS, frame(b"contentBlockDelta", NESTED[:7_000] + NESTED[-7_000:])), BAD, 2, {}),
     "throttled-inside": (good_second(says(EVENTS, frame(b"throttlingException", {"message": "wait"}, b"exception"))), None, 0, {"any": True}),
     "failed-inside": (says(EVENTS, delta("x"), frame(b"modelStreamErrorException", {"message": "no"}, b"exception")), "transient", 2, {}),
     "no-stop": (says(EVENTS, delta("x"), METADATA), CUT, 2, {}),
@@ -422,7 +423,7 @@ def status_of(pid, key):
 
 
 class Others:
-    """Jobs of a good provider, one after the other: each ends within 30 s, whatever else the worker has to do."""
+    """Jobs of a good provider, one after the other: each ends within a minute, whatever else the worker has to do."""
 
     def __init__(self, stack):
         self.stack, self.stopping, self.ended, self.failed = stack, threading.Event(), 0, []
@@ -439,7 +440,7 @@ class Others:
     def _run(self):
         while not self.stopping.is_set():
             try:
-                self.stack.wait_for(self.stack.submit("hello", route="good")["id"], limit=30)
+                self.stack.wait_for(self.stack.submit("hello", route="good")["id"], limit=60)
             except AssertionError as e:
                 self.failed.append(str(e))
             self.ended += 1
@@ -464,6 +465,8 @@ def complaint(way, job, tried, made, wanted, calls, options):
         return f"should have failed: {wanted}, {calls} calls"
     if wanted is ok and "text" in options and job["result"]["choices"][0]["message"]["content"] != options["text"]:
         return "another text"
+    if job["status"] == "succeeded" and tried[-1]["message"]:
+        return "a good attempt complains"
     if "finish" in options and job["result"]["choices"][0]["finish_reason"] != options["finish"]:
         return "another finish reason"
     if "estimated" in options and estimated != options["estimated"]:
