@@ -3,7 +3,7 @@
  * What a run left: jobs with outcomes and attempts, the targets' events from the private database; every call and the fullest minute of each
  * twin from the simulator. Nothing is judged here.
  *
- * Money is counted again in the database, from tokens and pinned prices, by the rule of worker/cost.c: cached and written tokens are
+ * Money is counted again in the database, from tokens and pinned prices, by the rule of worker/execution/cost.c: cached and written tokens are
  * part of the input and have prices of their own where these are known.
  */
 #include <stdlib.h>

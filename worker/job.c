@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-#include "worker/claim.h"
+#include "worker/queue/claim.h"
 #include "worker/worker.h"
 
 void job_text(const struct job *j, char out[ID_TEXT_MAX])

@@ -20,7 +20,7 @@
 
 #include "common/http/http_server.h"
 #include "common/metrics.h"
-#include "worker/lease.h"
+#include "worker/queue/lease.h"
 
 #define METRICS_MAX ((size_t)8 << 20)
 

@@ -15,11 +15,11 @@
 #include "common/log.h"
 #include "common/metrics.h"
 #include "sql_worker.h"
-#include "worker/claim.h"
-#include "worker/lanes.h"
-#include "worker/lease.h"
-#include "worker/notify.h"
-#include "worker/webhook.h"
+#include "worker/queue/claim.h"
+#include "worker/queue/lanes.h"
+#include "worker/queue/lease.h"
+#include "worker/queue/notify.h"
+#include "worker/webhooks/webhook.h"
 
 #define PROMOTE_SOME 500
 #define RESCUE_SOME  500

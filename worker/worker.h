@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A worker process: claims jobs, runs them (execution.c: read it first), and writes what became of them. `struct worker` is the
+ * A worker process: claims jobs, runs them (execution/execution.c: read it first), and writes what became of them. `struct worker` is the
  * root from which everything hangs; the parts are
  *
- *   lease.c        this process's row, heartbeats, cancels, the loss of its leases
- *   lanes.c        what waits where, and from which virtual time on to claim; lane_routes.c how much of it can begin
- *   claim.c        takes jobs when there are slots for them
- *   execution.c    what happens to a claimed job, step by step
- *   routing.c      which target is called; targets.c what is known of each (breaker, keys, latency); limiter.c the fleet's limits
- *   cache.c        answers to identical requests; ladder.c what is served when no target can
- *   attempt.c      one upstream call; live.c its text for those who follow it
- *   record.c       the group-commit writer of outcomes, attempts and jobs given back
- *   upkeep.c       promotes parked jobs, rescues, expires, folds batches, keeps partitions
- *   webhook.c      deliveries
- *   status.c       /healthz, /readyz and /metrics, where worker.listen names an address
+ *   queue/       lease.c this process's row, heartbeats, cancels, the loss of its leases; lanes.c what waits where, and from which virtual time on to
+ *                claim, lane_routes.c how much of it can begin; claim.c takes jobs when there are slots for them; record.c the group-commit writer of
+ *                outcomes, attempts and jobs given back
+ *   execution/   execution.c what happens to a claimed job, step by step; attempt.c one upstream call, live.c its text for those who follow it;
+ *                judge.c what comes of it; cache.c answers to identical requests; ladder.c what is served when no target can
+ *   targets/     routing.c which target is called; targets.c what is known of each (breaker, keys, latency)
+ *   limits/      limiter.c the fleet's limits, leased in slices
+ *   providers/   the wire formats
+ *   webhooks/    deliveries
+ *   upkeep.c     promotes parked jobs, rescues, expires, folds batches, keeps partitions
+ *   status.c     /healthz, /readyz and /metrics, where worker.listen names an address
  */
 #ifndef MR_WORKER_WORKER_H
 #define MR_WORKER_WORKER_H

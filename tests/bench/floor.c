@@ -20,7 +20,7 @@
 #include "common/loop.h"
 #include "sql_api.h"
 #include "sql_worker.h"
-#include "worker/lanes.h"
+#include "worker/queue/lanes.h"
 
 #define BATCH      100
 #define STREAMS    4
@@ -199,7 +199,7 @@ static void record(struct bench *b, struct stream *s, const struct db_query *cla
 	fail_on(db_query_start(b->db, &s->q, NULL), &s->q);
 }
 
-/* --- claim, with the floors that worker/lanes.c keeps --- */
+/* --- claim, with the floors that worker/queue/lanes.c keeps --- */
 
 static void on_published(struct op *op, int rc)
 {

@@ -16,9 +16,9 @@
 #include "common/clock.h"
 #include "common/metrics.h"
 #include "sql_worker.h"
-#include "worker/limiter.h"
-#include "worker/notify.h"
-#include "worker/targets.h"
+#include "worker/limits/limiter.h"
+#include "worker/queue/notify.h"
+#include "worker/targets/targets.h"
 
 #define STEP_MS    10
 #define WARM_MS    1000

@@ -14,7 +14,7 @@
 #include "common/metrics.h"
 #include "tests/lib/fleet.h"
 #include "tests/lib/pg.h"
-#include "worker/notify.h"
+#include "worker/queue/notify.h"
 
 static void on_notice(void *arg, struct str channel, struct str payload)
 {

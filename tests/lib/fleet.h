@@ -6,7 +6,7 @@
 #define MR_TESTS_LIB_FLEET_H
 
 #include "tests/lib/dbtest.h"
-#include "worker/targets_priv.h"
+#include "worker/targets/targets_priv.h"
 
 #define FLEET_WORKERS  3
 #define FLEET_LIMIT_MS 20000

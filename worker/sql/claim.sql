@@ -2,7 +2,7 @@
 -- Takes up to $4 jobs of one lane and priority in fair order, from virtual time $3 on, and leases them to worker $5 as its claim number $6.
 -- Sent again after a lost answer it returns what it took the first time. A worker that was declared dead gets nothing ($7: lease in ms).
 -- The inner select is fenced by an array of ctids: otherwise the planner may lock more rows than the limit.
--- The lane's floor comes back in each row: where claims may start from now on is the caller's business (worker/lanes.c).
+-- The lane's floor comes back in each row: where claims may start from now on is the caller's business (worker/queue/lanes.c).
 with again as materialized (
 	select bucket, job_id, token, tenant_id, expires_at, claimed_at, pass, lane, priority, attempts, interruptions, cancel_requested, followed
 	from lease where worker_id = $5::uuid and claim_no = $6::int8
