@@ -75,7 +75,7 @@ run: deps ## Start everything, run the sample, go on serving (ONCE=1: stop after
 	$(Q)$(BUILD)/millrace up --sample $(if $(ONCE),--once)
 
 test: deps-test ## Run all tests (ASan+UBSan build); T=word runs those whose name holds it
-	$(Q)$(MAKE) --no-print-directory BUILT=1 MODE=asan prog unit-progs
+	$(Q)$(MAKE) --no-print-directory BUILT=1 MODE=asan prog unit-progs bench-progs
 	$(Q)$(MAKE) --no-print-directory BUILT=1 MODE=asan unit
 	$(Q)$(MAKE) --no-print-directory BUILT=1 MODE=asan e2e
 

@@ -402,16 +402,6 @@ void batch_keeper_drain(struct batch_keeper *k)
 	}
 }
 
-void batch_keeper_stop(struct batch_keeper *k)
-{
-	batch_keeper_drain(k);
-	for (size_t i = 0; i < SLOTS; i++) {
-		timer_stop(&k->slots[i].keep_timer);
-		if (k->slots[i].busy)
-			flow_cancel(&k->slots[i].flow, -(int)ERR_DRAINING);
-	}
-}
-
 void batch_keeper_free(struct batch_keeper *k)
 {
 	if (!k)

@@ -14,8 +14,7 @@ struct batch_keeper *batch_keeper_new(struct api *api);
 void batch_keeper_hint(struct batch_keeper *k);
 /* Takes no batch any more; what it keeps is given to others at the next step. */
 void batch_keeper_drain(struct batch_keeper *k);
-/* As drain, and ends what waits now; the rest ends with the database. */
-void batch_keeper_stop(struct batch_keeper *k);
-void batch_keeper_free(struct batch_keeper *k); /* after that */
+/* What is under way ends with the database; this comes after that. */
+void batch_keeper_free(struct batch_keeper *k);
 
 #endif

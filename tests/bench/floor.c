@@ -21,16 +21,17 @@
 #include "sql_api.h"
 #include "sql_worker.h"
 #include "worker/queue/lanes.h"
+#include "worker/queue/record_columns.h"
 
 #define BATCH      100
 #define STREAMS    4
-#define COLUMNS    21
+#define COLUMNS    22 /* of accept.sql */
 
 enum mode { LIFE, FILL, CLAIM, DRAIN };
 
 static const enum db_type accept_types[COLUMNS] = { DB_INT4, DB_UUID, DB_INT8, DB_INT2, DB_INT2, DB_INT4, DB_TEXT, DB_TEXT, DB_TEXT,
 	                                            DB_TIME, DB_TIME, DB_TEXT, DB_TEXT, DB_TEXT, DB_BYTEA, DB_INT8, DB_INT8, DB_INT2, DB_TEXT,
-	                                            DB_INT2, DB_INT2 };
+	                                            DB_INT2, DB_INT2, DB_INT8 };
 
 struct stream {
 	struct bench *bench;
@@ -44,7 +45,7 @@ struct bench {
 	enum mode mode;
 	struct stream acceptors[STREAMS], claimers[STREAMS];
 	struct db_query aux;
-	struct db_array job[18], attempt[20];
+	struct db_array job[JOB_COLUMNS], attempt[ATTEMPT_COLUMNS];
 	struct str body;
 	int64_t jobs, accepted, sent, claimed, done, claim_no, pass, lane, tenant;
 	int64_t floor, settling, candidate, published;
@@ -99,6 +100,7 @@ static void add_row(struct bench *b, struct db_array *c)
 	db_array_null(&c[18]);
 	db_array_i16(&c[19], 0);
 	db_array_i16(&c[20], 0);
+	db_array_null(&c[21]);
 }
 
 static void accept_some(struct bench *b, struct stream *s)
@@ -132,10 +134,12 @@ static void on_recorded(struct op *op, int rc)
 	step(b);
 }
 
-static const enum db_type end_types[18] = { DB_INT4, DB_UUID, DB_INT8, DB_INT2, DB_INT2, DB_TEXT, DB_TEXT, DB_TEXT, DB_INT2,
-	                                    DB_INT2, DB_INT8, DB_INT8, DB_INT8, DB_INT8, DB_INT2, DB_TEXT, DB_UUID, DB_TEXT };
-static const enum db_type attempt_types[20] = { DB_INT4, DB_UUID, DB_INT8, DB_INT2, DB_TEXT, DB_TIME, DB_INT4, DB_INT4, DB_INT2, DB_TEXT,
-	                                        DB_TEXT, DB_INT8, DB_INT8, DB_INT8, DB_INT8, DB_INT8, DB_INT8, DB_INT8, DB_INT2, DB_TEXT };
+static const enum db_type end_types[JOB_COLUMNS] = { DB_INT4, DB_UUID, DB_INT8, DB_INT2, DB_INT2, DB_TEXT, DB_TEXT, DB_TEXT, DB_INT2,
+	                                             DB_INT2, DB_INT8, DB_INT8, DB_INT8, DB_INT8, DB_INT2, DB_TEXT, DB_UUID, DB_TEXT,
+	                                             DB_INT8, DB_INT8, DB_BYTEA, DB_TEXT, DB_TEXT, DB_INT8, DB_INT8, DB_INT8 };
+static const enum db_type attempt_types[ATTEMPT_COLUMNS] = { DB_INT4, DB_UUID, DB_INT8, DB_INT2, DB_TEXT, DB_TIME, DB_INT4, DB_INT4, DB_INT2,
+	                                                     DB_TEXT, DB_TEXT, DB_INT8, DB_INT8, DB_INT8, DB_INT8, DB_INT8, DB_INT8, DB_INT8,
+	                                                     DB_INT2, DB_TEXT, DB_INT8, DB_INT8, DB_INT8, DB_TEXT };
 
 static void key(struct db_array *c, const struct db_query *claim, int row)
 {
@@ -161,6 +165,11 @@ static void add_end(struct bench *b, const struct db_query *claim, int row)
 	db_array_text(&c[15], str_sub(b->body, 0, 400));
 	db_array_null(&c[16]);
 	db_array_null(&c[17]);
+	db_array_i64(&c[18], 0);
+	db_array_i64(&c[19], 0);
+	for (int i = 20; i <= 24; i++)
+		db_array_null(&c[i]);
+	db_array_i64(&c[25], 100);
 	key(a, claim, row);
 	db_array_i16(&a[3], 1);
 	db_array_text(&a[4], STR("floor"));
@@ -174,22 +183,26 @@ static void add_end(struct bench *b, const struct db_query *claim, int row)
 		db_array_i64(&a[i], 100);
 	db_array_i16(&a[18], 0);
 	db_array_null(&a[19]);
+	db_array_i64(&a[20], 0);
+	db_array_i64(&a[21], 0);
+	db_array_null(&a[22]);
+	db_array_null(&a[23]);
 }
 
 /* The claim's stream goes on as the completion of what it claimed. */
 static void record(struct bench *b, struct stream *s, const struct db_query *claim)
 {
-	for (int i = 0; i < 18; i++)
+	for (int i = 0; i < JOB_COLUMNS; i++)
 		db_array_clear(&b->job[i]);
-	for (int i = 0; i < 20; i++)
+	for (int i = 0; i < ATTEMPT_COLUMNS; i++)
 		db_array_clear(&b->attempt[i]);
 	for (int row = 0; row < db_rows(claim); row++)
 		add_end(b, claim, row);
 	struct db_query next;
 	db_query_init(&next, &sql_worker_record);
-	for (int i = 0; i < 18; i++)
+	for (int i = 0; i < JOB_COLUMNS; i++)
 		db_arg_array(&next.args, &b->job[i]);
-	for (int i = 0; i < 20; i++)
+	for (int i = 0; i < ATTEMPT_COLUMNS; i++)
 		db_arg_array(&next.args, &b->attempt[i]);
 	db_arg_id(&next.args, b->worker);
 	db_query_done(&s->q);
@@ -343,6 +356,7 @@ static void prepare(struct bench *b)
 	db_arg_text(&b->aux.args, STR("bench"));
 	db_arg_i32(&b->aux.args, 1);
 	db_arg_i32(&b->aux.args, 1);
+	db_arg_null(&b->aux.args);
 	run_aux(b);
 }
 
@@ -363,9 +377,9 @@ static void set_up(struct bench *b, const char *url, size_t body_bytes)
 		for (int i = 0; i < COLUMNS; i++)
 			db_array_init(&b->acceptors[s].columns[i], accept_types[i], 64 << 20);
 	}
-	for (int i = 0; i < 18; i++)
+	for (int i = 0; i < JOB_COLUMNS; i++)
 		db_array_init(&b->job[i], end_types[i], 64 << 20);
-	for (int i = 0; i < 20; i++)
+	for (int i = 0; i < ATTEMPT_COLUMNS; i++)
 		db_array_init(&b->attempt[i], attempt_types[i], 64 << 20);
 }
 
