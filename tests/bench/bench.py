@@ -196,8 +196,9 @@ class Report:
     def write(self, path):
         cpu = [x.split(":")[1].strip() for x in open("/proc/cpuinfo") if x.startswith("model name")][0]
         with open(path, "w") as f:
-            f.write("# Speed and size\n\nWritten by `make bench` (tests/bench/run.py says what each part does). Medians of %d rounds; fsync, full_page_writes and\n"
-                    "synchronous_commit on; the release build; client, server and database share the machine: %d × %s, PostgreSQL %s.\n"
+            f.write("# Speed and size\n\nWritten by `make bench` (tests/bench/run.py says what each part does). Medians of %d rounds (of twice as many where\n"
+                    "work with limits stands beside work without); fsync, full_page_writes and synchronous_commit on; the release build;\n"
+                    "client, server and database share the machine: %d × %s, PostgreSQL %s.\n"
                     "The machine is noisy: trust the ratios, which are taken within one run, more than the rates.\n\n" % (
                         ROUNDS, os.cpu_count(), cpu, run([PG_BIN + "/postgres", "--version"]).split()[2]))
             f.write("| part | what | measured | baseline in the same run | ratio | wanted | met |\n| --- | --- | --- | --- | --- | --- | --- |\n")
