@@ -9,79 +9,13 @@
 #include <string.h>
 
 #include "api/faces/face.h"
+#include "tests/lib/faces.h"
 
 #define HI "\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
 
-static struct arena arena;
-
-static json_t *parsed(const char *text)
-{
-	struct err err = { 0 };
-	json_t *v = json_parse(str_from(text), &err);
-	if (!v)
-		fail_msg("%s: %s", err.text, text);
-	return v;
-}
-
-static int start(void **state)
-{
-	(void)state;
-	arena_init(&arena, 1 << 20);
-	return 0;
-}
-
-static int end(void **state)
-{
-	(void)state;
-	arena_done(&arena);
-	return 0;
-}
-
-static void becomes(const struct face *face, const char *body, const char *wanted)
-{
-	struct face_request r = { 0 };
-	struct err err = { 0 };
-	json_t *b = parsed(body), *want = parsed(wanted);
-	if (face->read(&arena, b, &r, &err) < 0)
-		fail_msg("%s: %s\n%s", err.param, err.text, body);
-	if (!json_equal(r.request, want))
-		fail_msg("%s did not become %s", body, wanted);
-	face_request_done(&r);
-	json_decref(b);
-	json_decref(want);
-}
-
-static void refused(const struct face *face, const char *body, enum err_code code, const char *param)
-{
-	struct face_request r = { 0 };
-	struct err err = { 0 };
-	json_t *b = parsed(body);
-	int rc = face->read(&arena, b, &r, &err);
-	if (rc != -(int)code || err.code != code || strcmp(err.param, param) != 0)
-		fail_msg("%s: %d, %s at %s", body, rc, err.text, err.param);
-	face_request_done(&r);
-	json_decref(b);
-}
-
-/* What face makes of a result, with `partial` or not. */
-static struct str written(const struct face *face, const char *result, const char *echo, bool partial)
-{
-	struct buf b;
-	json_t *v = parsed(result), *e = echo ? parsed(echo) : NULL;
-	const struct face_answer j = { .form = face->form, .created_us = 1700000000123456, .model = STR("asked"), .result = v, .echo = e, .partial = partial };
-	buf_init(&b, 1 << 20);
-	int rc = face->write(&b, &j);
-	struct str ret = rc < 0 ? (struct str){ 0 } : arena_str(&arena, buf_str(&b));
-	assert_true(rc >= 0 || rc == -(int)ERR_BAD_OUTPUT);
-	buf_done(&b);
-	json_decref(v);
-	json_decref(e);
-	return ret;
-}
-
 static void writes(const struct face *face, const char *result, const char *echo, const char *wanted)
 {
-	struct str got = written(face, result, echo, false);
+	struct str got = faces_written(face, result, echo, false);
 	if (!str_eq_z(got, wanted))
 		fail_msg("%.*s\nis not %s", (int)got.n, got.p, wanted);
 }
@@ -91,11 +25,11 @@ static void writes(const struct face *face, const char *result, const char *echo
 static void test_face_chat_passes_on_what_is_the_models(void **state)
 {
 	(void)state;
-	becomes(&face_chat, "{" HI ",\"temperature\":0.5,\"user\":\"u\",\"new_field\":[1],\"seed\":null}",
+	faces_becomes(&face_chat, "{" HI ",\"temperature\":0.5,\"user\":\"u\",\"new_field\":[1],\"seed\":null}",
 	        "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"temperature\":0.5,\"user\":\"u\",\"new_field\":[1],\"seed\":null}");
-	becomes(&face_chat, "{" HI ",\"stream\":true,\"stream_options\":{\"include_usage\":true},\"metadata\":{\"a\":\"b\"},\"store\":true,\"millrace\":{}}",
+	faces_becomes(&face_chat, "{" HI ",\"stream\":true,\"stream_options\":{\"include_usage\":true},\"metadata\":{\"a\":\"b\"},\"store\":true,\"millrace\":{}}",
 	        "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
-	becomes(&face_chat, "{" HI ",\"n\":3,\"logprobs\":true}", "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"n\":3,\"logprobs\":true}");
+	faces_becomes(&face_chat, "{" HI ",\"n\":3,\"logprobs\":true}", "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"n\":3,\"logprobs\":true}");
 }
 
 static void test_face_chat_reads_what_is_ours(void **state)
@@ -103,8 +37,8 @@ static void test_face_chat_reads_what_is_ours(void **state)
 	(void)state;
 	struct face_request r = { 0 };
 	struct err err = { 0 };
-	json_t *b = parsed("{" HI ",\"user\":\"\",\"stream\":true,\"stream_options\":{\"include_usage\":true},\"metadata\":{\"a\":\"b\"},\"millrace\":{\"priority\":1}}");
-	assert_int_equal(face_chat.read(&arena, b, &r, &err), 0);
+	json_t *b = faces_parsed("{" HI ",\"user\":\"\",\"stream\":true,\"stream_options\":{\"include_usage\":true},\"metadata\":{\"a\":\"b\"},\"millrace\":{\"priority\":1}}");
+	assert_int_equal(face_chat.read(faces_arena(), b, &r, &err), 0);
 	assert_true(str_eq_z(r.model, "m") && r.stream && r.include_usage && r.user.p == NULL);
 	assert_true(r.metadata == json_get(b, "metadata") && r.millrace == json_get(b, "millrace"));
 	face_request_done(&r);
@@ -114,17 +48,17 @@ static void test_face_chat_reads_what_is_ours(void **state)
 static void test_face_chat_refuses_by_the_clients_names(void **state)
 {
 	(void)state;
-	refused(&face_chat, "[]", ERR_WRONG_TYPE, "");
-	refused(&face_chat, "{\"messages\":[]}", ERR_MISSING_FIELD, "/model");
-	refused(&face_chat, "{\"model\":1}", ERR_WRONG_TYPE, "/model");
-	refused(&face_chat, "{" HI ",\"user\":7}", ERR_WRONG_TYPE, "/user");
-	refused(&face_chat, "{" HI ",\"stream\":\"yes\"}", ERR_WRONG_TYPE, "/stream");
-	refused(&face_chat, "{" HI ",\"stream_options\":{}}", ERR_INVALID, "/stream_options");
-	refused(&face_chat, "{" HI ",\"stream\":true,\"stream_options\":{\"include_usage\":1}}", ERR_WRONG_TYPE, "/stream_options/include_usage");
-	refused(&face_chat, "{" HI ",\"stream\":true,\"stream_options\":[]}", ERR_WRONG_TYPE, "/stream_options");
-	refused(&face_chat, "{" HI ",\"function_call\":\"auto\"}", ERR_INVALID, "/function_call");
-	refused(&face_chat, "{" HI ",\"metadata\":[]}", ERR_WRONG_TYPE, "/metadata");
-	refused(&face_chat, "{" HI ",\"millrace\":{\"echo\":1}}", ERR_UNKNOWN_FIELD, "/millrace/echo");
+	faces_refused(&face_chat, "[]", ERR_WRONG_TYPE, "");
+	faces_refused(&face_chat, "{\"messages\":[]}", ERR_MISSING_FIELD, "/model");
+	faces_refused(&face_chat, "{\"model\":1}", ERR_WRONG_TYPE, "/model");
+	faces_refused(&face_chat, "{" HI ",\"user\":7}", ERR_WRONG_TYPE, "/user");
+	faces_refused(&face_chat, "{" HI ",\"stream\":\"yes\"}", ERR_WRONG_TYPE, "/stream");
+	faces_refused(&face_chat, "{" HI ",\"stream_options\":{}}", ERR_INVALID, "/stream_options");
+	faces_refused(&face_chat, "{" HI ",\"stream\":true,\"stream_options\":{\"include_usage\":1}}", ERR_WRONG_TYPE, "/stream_options/include_usage");
+	faces_refused(&face_chat, "{" HI ",\"stream\":true,\"stream_options\":[]}", ERR_WRONG_TYPE, "/stream_options");
+	faces_refused(&face_chat, "{" HI ",\"function_call\":\"auto\"}", ERR_INVALID, "/function_call");
+	faces_refused(&face_chat, "{" HI ",\"metadata\":[]}", ERR_WRONG_TYPE, "/metadata");
+	faces_refused(&face_chat, "{" HI ",\"millrace\":{\"echo\":1}}", ERR_UNKNOWN_FIELD, "/millrace/echo");
 }
 
 #define CHOICES(finish) "\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"ho\"},\"finish_reason\":\"" finish "\"}]"
@@ -137,8 +71,8 @@ static void test_face_chat_writes_the_result_under_the_jobs_name(void **state)
 	       "{\"id\":\"chatcmpl-" NO_ID "\",\"object\":\"chat.completion\",\"created\":1700000000,\"model\":\"served\"," CHOICES("stop") ",\"system_fingerprint\":\"f\"}");
 	writes(&face_chat, "{" CHOICES("stop") "}", NULL,
 	       "{" CHOICES("stop") ",\"id\":\"chatcmpl-" NO_ID "\",\"object\":\"chat.completion\",\"created\":1700000000,\"model\":\"asked\"}");
-	assert_null(written(&face_chat, "{\"choices\":[]}", NULL, false).p);
-	struct str cut = written(&face_chat, "{\"partial\":true," CHOICES("stop") "}", NULL, true);
+	assert_null(faces_written(&face_chat, "{\"choices\":[]}", NULL, false).p);
+	struct str cut = faces_written(&face_chat, "{\"partial\":true," CHOICES("stop") "}", NULL, true);
 	assert_true(str_find(cut, STR("\"finish_reason\":\"length\"")) > 0 && str_find(cut, STR("partial")) < 0);
 }
 
@@ -146,17 +80,17 @@ static void test_face_chat_writes_the_result_under_the_jobs_name(void **state)
 static struct str streamed_to(const struct face *face, const char *deltas, const char *result, const char *echo_text, bool include_usage)
 {
 	struct buf out;
-	json_t *all = deltas ? parsed(deltas) : NULL, *v = parsed(result), *echo = echo_text ? parsed(echo_text) : NULL, *delta;
+	json_t *all = deltas ? faces_parsed(deltas) : NULL, *v = faces_parsed(result), *echo = echo_text ? faces_parsed(echo_text) : NULL, *delta;
 	size_t i;
 	buf_init(&out, 1 << 20);
-	struct face_stream s = { .out = &out, .a = &arena, .model = STR("m"), .created_us = 5000000, .include_usage = include_usage, .starting_after = -1,
+	struct face_stream s = { .out = &out, .a = faces_arena(), .model = STR("m"), .created_us = 5000000, .include_usage = include_usage, .starting_after = -1,
 		                 .echo = echo, .whole = !deltas };
 	const struct face_answer j = { .result = v, .echo = echo };
 	face->stream_begin(&s);
 	json_array_foreach(all, i, delta)
 		face->stream_delta(&s, delta);
 	face->stream_end(&s, &j);
-	struct str ret = arena_str(&arena, buf_str(&out));
+	struct str ret = arena_str(faces_arena(), buf_str(&out));
 	buf_done(&out);
 	json_decref(all);
 	json_decref(v);
@@ -218,8 +152,8 @@ static void test_face_chat_knows_which_streams_are_told_whole(void **state)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct face_request r = { 0 };
 		struct err err = { 0 };
-		json_t *body = parsed(rows[i].body);
-		assert_int_equal(face_chat.read(&arena, body, &r, &err), 0);
+		json_t *body = faces_parsed(rows[i].body);
+		assert_int_equal(face_chat.read(faces_arena(), body, &r, &err), 0);
 		assert_int_equal(r.whole, rows[i].whole);
 		face_request_done(&r);
 		json_decref(body);
@@ -265,7 +199,7 @@ static void test_face_chat_tells_a_broken_stream_without_done(void **state)
 	struct buf out;
 	struct err err = { .code = ERR_STREAM_RESTARTED, .text = "why" };
 	buf_init(&out, 1 << 16);
-	struct face_stream s = { .out = &out, .a = &arena };
+	struct face_stream s = { .out = &out, .a = faces_arena() };
 	face_chat.stream_fail(&s, &err);
 	assert_true(str_eq_z(buf_str(&out), "data: {\"error\":{\"message\":\"why\",\"type\":\"server_error\",\"param\":null,\"code\":\"stream_restarted\"}}\n\n"));
 	buf_done(&out);
@@ -276,29 +210,29 @@ static void test_face_chat_tells_a_broken_stream_without_done(void **state)
 static void test_face_completion_is_a_message_of_a_user(void **state)
 {
 	(void)state;
-	becomes(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\"}", "{\"messages\":[{\"role\":\"user\",\"content\":\"p\"}],\"max_tokens\":16}");
-	becomes(&face_completion, "{\"model\":\"m\",\"prompt\":[\"p\"],\"max_tokens\":3,\"stop\":[\"x\"],\"echo\":false,\"best_of\":1,\"other\":1}",
+	faces_becomes(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\"}", "{\"messages\":[{\"role\":\"user\",\"content\":\"p\"}],\"max_tokens\":16}");
+	faces_becomes(&face_completion, "{\"model\":\"m\",\"prompt\":[\"p\"],\"max_tokens\":3,\"stop\":[\"x\"],\"echo\":false,\"best_of\":1,\"other\":1}",
 	        "{\"messages\":[{\"role\":\"user\",\"content\":\"p\"}],\"max_tokens\":3,\"stop\":[\"x\"]}");
-	becomes(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"n\":2,\"best_of\":2,\"logprobs\":3,\"echo\":null}",
+	faces_becomes(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"n\":2,\"best_of\":2,\"logprobs\":3,\"echo\":null}",
 	        "{\"messages\":[{\"role\":\"user\",\"content\":\"p\"}],\"max_tokens\":16,\"n\":2,\"logprobs\":true,\"top_logprobs\":3}");
-	becomes(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"logprobs\":0}",
+	faces_becomes(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"logprobs\":0}",
 	        "{\"messages\":[{\"role\":\"user\",\"content\":\"p\"}],\"max_tokens\":16,\"logprobs\":true}");
-	refused(&face_completion, "{\"model\":\"m\"}", ERR_MISSING_FIELD, "/prompt");
-	refused(&face_completion, "{\"model\":\"m\",\"prompt\":[]}", ERR_UNSUPPORTED, "/prompt");
-	refused(&face_completion, "{\"model\":\"m\",\"prompt\":[1,2]}", ERR_UNSUPPORTED, "/prompt");
-	refused(&face_completion, "{\"model\":\"m\",\"prompt\":{}}", ERR_WRONG_TYPE, "/prompt");
-	refused(&face_completion, "{\"model\":\"m\",\"prompt\":[\"p\",\"q\"]}", ERR_UNSUPPORTED, "/prompt");
-	refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"logprobs\":6}", ERR_OUT_OF_RANGE, "/logprobs");
-	refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"logprobs\":true}", ERR_WRONG_TYPE, "/logprobs");
-	refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"logprobs\":1,\"echo\":true}", ERR_UNSUPPORTED, "/echo");
-	refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"echo\":1}", ERR_WRONG_TYPE, "/echo");
-	refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"n\":3,\"best_of\":2}", ERR_OUT_OF_RANGE, "/best_of");
-	refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"best_of\":\"2\"}", ERR_WRONG_TYPE, "/best_of");
-	refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"stream_options\":{}}", ERR_INVALID, "/stream_options");
-	refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"best_of\":3}", ERR_UNSUPPORTED, "/best_of");
-	assert_string_equal(face_completion.pointer(&arena, "/messages/0/content"), "/prompt");
-	assert_string_equal(face_completion.pointer(&arena, "/temperature"), "/temperature");
-	assert_string_equal(face_completion.pointer(&arena, "/top_logprobs"), "/logprobs");
+	faces_refused(&face_completion, "{\"model\":\"m\"}", ERR_MISSING_FIELD, "/prompt");
+	faces_refused(&face_completion, "{\"model\":\"m\",\"prompt\":[]}", ERR_UNSUPPORTED, "/prompt");
+	faces_refused(&face_completion, "{\"model\":\"m\",\"prompt\":[1,2]}", ERR_UNSUPPORTED, "/prompt");
+	faces_refused(&face_completion, "{\"model\":\"m\",\"prompt\":{}}", ERR_WRONG_TYPE, "/prompt");
+	faces_refused(&face_completion, "{\"model\":\"m\",\"prompt\":[\"p\",\"q\"]}", ERR_UNSUPPORTED, "/prompt");
+	faces_refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"logprobs\":6}", ERR_OUT_OF_RANGE, "/logprobs");
+	faces_refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"logprobs\":true}", ERR_WRONG_TYPE, "/logprobs");
+	faces_refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"logprobs\":1,\"echo\":true}", ERR_UNSUPPORTED, "/echo");
+	faces_refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"echo\":1}", ERR_WRONG_TYPE, "/echo");
+	faces_refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"n\":3,\"best_of\":2}", ERR_OUT_OF_RANGE, "/best_of");
+	faces_refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"best_of\":\"2\"}", ERR_WRONG_TYPE, "/best_of");
+	faces_refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"stream_options\":{}}", ERR_INVALID, "/stream_options");
+	faces_refused(&face_completion, "{\"model\":\"m\",\"prompt\":\"p\",\"best_of\":3}", ERR_UNSUPPORTED, "/best_of");
+	assert_string_equal(face_completion.pointer(faces_arena(), "/messages/0/content"), "/prompt");
+	assert_string_equal(face_completion.pointer(faces_arena(), "/temperature"), "/temperature");
+	assert_string_equal(face_completion.pointer(faces_arena(), "/top_logprobs"), "/logprobs");
 }
 
 static void test_face_completion_writes_text(void **state)
@@ -349,14 +283,14 @@ static void test_face_completion_streams_several_choices(void **state)
 static void test_face_embeddings_reads_texts_and_tokens(void **state)
 {
 	(void)state;
-	becomes(&face_embeddings, "{\"model\":\"m\",\"input\":[\"a\",\"b\"],\"encoding_format\":\"base64\",\"dimensions\":8}",
+	faces_becomes(&face_embeddings, "{\"model\":\"m\",\"input\":[\"a\",\"b\"],\"encoding_format\":\"base64\",\"dimensions\":8}",
 	        "{\"input\":[\"a\",\"b\"],\"dimensions\":8}");
-	becomes(&face_embeddings, "{\"model\":\"m\",\"input\":[[1],[2,3]],\"user\":\"u\",\"dimensions\":null}", "{\"input\":[[1],[2,3]],\"user\":\"u\"}");
-	refused(&face_embeddings, "{\"model\":\"m\",\"input\":[\"a\",[1]]}", ERR_WRONG_TYPE, "/input/1");
-	refused(&face_embeddings, "{\"model\":\"m\",\"input\":[[]]}", ERR_WRONG_TYPE, "/input/0");
-	refused(&face_embeddings, "{\"model\":\"m\",\"input\":[\"\"]}", ERR_OUT_OF_RANGE, "/input/0");
-	refused(&face_embeddings, "{\"model\":\"m\",\"input\":\"a\",\"dimensions\":0}", ERR_OUT_OF_RANGE, "/dimensions");
-	refused(&face_embeddings, "{\"model\":\"m\",\"input\":\"a\",\"encoding_format\":1}", ERR_WRONG_TYPE, "/encoding_format");
+	faces_becomes(&face_embeddings, "{\"model\":\"m\",\"input\":[[1],[2,3]],\"user\":\"u\",\"dimensions\":null}", "{\"input\":[[1],[2,3]],\"user\":\"u\"}");
+	faces_refused(&face_embeddings, "{\"model\":\"m\",\"input\":[\"a\",[1]]}", ERR_WRONG_TYPE, "/input/1");
+	faces_refused(&face_embeddings, "{\"model\":\"m\",\"input\":[[]]}", ERR_WRONG_TYPE, "/input/0");
+	faces_refused(&face_embeddings, "{\"model\":\"m\",\"input\":[\"\"]}", ERR_OUT_OF_RANGE, "/input/0");
+	faces_refused(&face_embeddings, "{\"model\":\"m\",\"input\":\"a\",\"dimensions\":0}", ERR_OUT_OF_RANGE, "/dimensions");
+	faces_refused(&face_embeddings, "{\"model\":\"m\",\"input\":\"a\",\"encoding_format\":1}", ERR_WRONG_TYPE, "/encoding_format");
 }
 
 #define E(v)        "{\"object\":\"list\",\"data\":[{\"object\":\"embedding\",\"index\":0,\"embedding\":" v "}],\"model\":\"asked\",\"usage\":{\"prompt_tokens\":2,\"total_tokens\":2}}"
@@ -371,10 +305,10 @@ static void test_face_embeddings_are_little_endian_float32_in_base64(void **stat
 	/* A provider that answers in base64 of its own accord. */
 	writes(&face_embeddings, RESULT("\"AACAPwAAAL8AAAAA\""), BASE64_ECHO, E("\"AACAPwAAAL8AAAAA\""));
 	writes(&face_embeddings, RESULT("\"AACAPwAAAL8AAAAA\""), NULL, E("[1.0,-0.5,0.0]"));
-	assert_null(written(&face_embeddings, RESULT("\"AACA\""), NULL, false).p);
-	assert_null(written(&face_embeddings, RESULT("\"AADAfw==\""), NULL, false).p); /* NaN */
-	assert_null(written(&face_embeddings, RESULT("7"), NULL, false).p);
-	assert_null(written(&face_embeddings, "{\"data\":1}", NULL, false).p);
+	assert_null(faces_written(&face_embeddings, RESULT("\"AACA\""), NULL, false).p);
+	assert_null(faces_written(&face_embeddings, RESULT("\"AADAfw==\""), NULL, false).p); /* NaN */
+	assert_null(faces_written(&face_embeddings, RESULT("7"), NULL, false).p);
+	assert_null(faces_written(&face_embeddings, "{\"data\":1}", NULL, false).p);
 }
 
 /* --- all --- */
@@ -398,9 +332,9 @@ static void test_face_stored_body_is_a_native_job(void **state)
 	struct face_request r = { 0 };
 	struct err err = { 0 };
 	struct str stored;
-	json_t *b = parsed("{\"model\":\"m\",\"input\":\"x\",\"encoding_format\":\"base64\",\"millrace\":{\"priority\":2}}");
-	assert_int_equal(face_embeddings.read(&arena, b, &r, &err), 0);
-	assert_int_equal(face_store(&r, &arena, &stored, &err), 0);
+	json_t *b = faces_parsed("{\"model\":\"m\",\"input\":\"x\",\"encoding_format\":\"base64\",\"millrace\":{\"priority\":2}}");
+	assert_int_equal(face_embeddings.read(faces_arena(), b, &r, &err), 0);
+	assert_int_equal(face_store(&r, faces_arena(), &stored, &err), 0);
 	assert_true(str_eq_z(stored, "{\"route\":\"m\",\"request\":{\"input\":\"x\"},\"echo\":{\"encoding_format\":\"base64\"},\"priority\":2}"));
 	face_request_done(&r);
 	json_decref(b);
@@ -425,11 +359,11 @@ static void test_face_refuses_what_could_be_stored_but_not_read(void **state)
 		for (int i = 0; i < levels; i++)
 			buf_add_char(&b, ']');
 		buf_add_char(&b, '}');
-		json_t *body = parsed(arena_str(&arena, buf_str(&b)).p);
+		json_t *body = faces_parsed(arena_str(faces_arena(), buf_str(&b)).p);
 		buf_done(&b);
 		const struct submission_rules rules = { &conf, &guard, 0 };
-		assert_int_equal(face_chat.read(&arena, body, &r, &err), 0);
-		int rc = face_submission(&face_chat, &r, &arena, &rules, &job, &err);
+		assert_int_equal(face_chat.read(faces_arena(), body, &r, &err), 0);
+		int rc = face_submission(&face_chat, &r, faces_arena(), &rules, &job, &err);
 		/* This configuration has no route: what is not too deep gets that far. */
 		assert_int_equal(rc, levels < JSON_DEPTH_MAX - 1 ? -(int)ERR_UNKNOWN_ROUTE : -(int)ERR_BAD_JSON);
 		assert_string_equal(err.param, levels < JSON_DEPTH_MAX - 1 ? "/model" : "");
@@ -441,24 +375,24 @@ static void test_face_refuses_what_could_be_stored_but_not_read(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_face_chat_passes_on_what_is_the_models, start, end),
-		cmocka_unit_test_setup_teardown(test_face_chat_reads_what_is_ours, start, end),
-		cmocka_unit_test_setup_teardown(test_face_chat_refuses_by_the_clients_names, start, end),
-		cmocka_unit_test_setup_teardown(test_face_chat_writes_the_result_under_the_jobs_name, start, end),
-		cmocka_unit_test_setup_teardown(test_face_chat_streams_role_deltas_finish_and_usage, start, end),
-		cmocka_unit_test_setup_teardown(test_face_chat_knows_which_streams_are_told_whole, start, end),
-		cmocka_unit_test_setup_teardown(test_face_chat_streams_several_choices_one_after_the_other, start, end),
-		cmocka_unit_test_setup_teardown(test_face_chat_streams_log_probabilities_with_their_tokens, start, end),
-		cmocka_unit_test_setup_teardown(test_face_chat_tells_a_broken_stream_without_done, start, end),
-		cmocka_unit_test_setup_teardown(test_face_completion_is_a_message_of_a_user, start, end),
-		cmocka_unit_test_setup_teardown(test_face_completion_writes_text, start, end),
-		cmocka_unit_test_setup_teardown(test_face_completion_has_the_old_forms_of_logprobs_and_echo, start, end),
-		cmocka_unit_test_setup_teardown(test_face_completion_streams_several_choices, start, end),
-		cmocka_unit_test_setup_teardown(test_face_embeddings_reads_texts_and_tokens, start, end),
-		cmocka_unit_test_setup_teardown(test_face_embeddings_are_little_endian_float32_in_base64, start, end),
-		cmocka_unit_test_setup_teardown(test_face_of_knows_each_form_once, start, end),
-		cmocka_unit_test_setup_teardown(test_face_stored_body_is_a_native_job, start, end),
-		cmocka_unit_test_setup_teardown(test_face_refuses_what_could_be_stored_but_not_read, start, end),
+		cmocka_unit_test_setup_teardown(test_face_chat_passes_on_what_is_the_models, faces_open, faces_close),
+		cmocka_unit_test_setup_teardown(test_face_chat_reads_what_is_ours, faces_open, faces_close),
+		cmocka_unit_test_setup_teardown(test_face_chat_refuses_by_the_clients_names, faces_open, faces_close),
+		cmocka_unit_test_setup_teardown(test_face_chat_writes_the_result_under_the_jobs_name, faces_open, faces_close),
+		cmocka_unit_test_setup_teardown(test_face_chat_streams_role_deltas_finish_and_usage, faces_open, faces_close),
+		cmocka_unit_test_setup_teardown(test_face_chat_knows_which_streams_are_told_whole, faces_open, faces_close),
+		cmocka_unit_test_setup_teardown(test_face_chat_streams_several_choices_one_after_the_other, faces_open, faces_close),
+		cmocka_unit_test_setup_teardown(test_face_chat_streams_log_probabilities_with_their_tokens, faces_open, faces_close),
+		cmocka_unit_test_setup_teardown(test_face_chat_tells_a_broken_stream_without_done, faces_open, faces_close),
+		cmocka_unit_test_setup_teardown(test_face_completion_is_a_message_of_a_user, faces_open, faces_close),
+		cmocka_unit_test_setup_teardown(test_face_completion_writes_text, faces_open, faces_close),
+		cmocka_unit_test_setup_teardown(test_face_completion_has_the_old_forms_of_logprobs_and_echo, faces_open, faces_close),
+		cmocka_unit_test_setup_teardown(test_face_completion_streams_several_choices, faces_open, faces_close),
+		cmocka_unit_test_setup_teardown(test_face_embeddings_reads_texts_and_tokens, faces_open, faces_close),
+		cmocka_unit_test_setup_teardown(test_face_embeddings_are_little_endian_float32_in_base64, faces_open, faces_close),
+		cmocka_unit_test_setup_teardown(test_face_of_knows_each_form_once, faces_open, faces_close),
+		cmocka_unit_test_setup_teardown(test_face_stored_body_is_a_native_job, faces_open, faces_close),
+		cmocka_unit_test_setup_teardown(test_face_refuses_what_could_be_stored_but_not_read, faces_open, faces_close),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "api/faces/chat.h"
+#include "tests/lib/faces.h"
 
 #define HI      "{\"role\":\"user\",\"content\":\"hi\"}"
 #define M(rest) "{\"model\":\"m\",\"messages\":[" rest "]"
@@ -20,95 +21,28 @@
 #define TOOL(n, content)    "{\"role\":\"tool\",\"tool_call_id\":\"call_" n "\",\"content\":" content "}"
 #define FUNCTIONS           "{\"functions\":true}"
 
-static struct arena arena;
-
-static json_t *parsed(const char *text)
-{
-	struct err err = { 0 };
-	json_t *v = json_parse(str_from(text), &err);
-	if (!v)
-		fail_msg("%s: %s", err.text, text);
-	return v;
-}
-
-static int start(void **state)
-{
-	(void)state;
-	arena_init(&arena, 1 << 20);
-	return 0;
-}
-
-static int end(void **state)
-{
-	(void)state;
-	arena_done(&arena);
-	return 0;
-}
-
-static void becomes(const struct face *face, const char *body, const char *wanted)
-{
-	struct face_request r = { 0 };
-	struct err err = { 0 };
-	json_t *b = parsed(body), *want = parsed(wanted);
-	if (face->read(&arena, b, &r, &err) < 0)
-		fail_msg("%s: %s\n%s", err.param, err.text, body);
-	if (!json_equal(r.request, want))
-		fail_msg("%s did not become %s", body, wanted);
-	face_request_done(&r);
-	json_decref(b);
-	json_decref(want);
-}
-
-static void refused(const struct face *face, const char *body, enum err_code code, const char *param)
-{
-	struct face_request r = { 0 };
-	struct err err = { 0 };
-	json_t *b = parsed(body);
-	int rc = face->read(&arena, b, &r, &err);
-	if (rc != -(int)code || err.code != code || strcmp(err.param, param) != 0)
-		fail_msg("%s: %d, %s at %s", body, rc, err.text, err.param);
-	face_request_done(&r);
-	json_decref(b);
-}
-
-/* What face makes of a result, with `partial` or not. */
-static struct str written(const struct face *face, const char *result, const char *echo, bool partial)
-{
-	struct buf b;
-	json_t *v = parsed(result), *e = echo ? parsed(echo) : NULL;
-	const struct face_answer j = { .form = face->form, .created_us = 1700000000123456, .model = STR("asked"), .result = v, .echo = e, .partial = partial };
-	buf_init(&b, 1 << 20);
-	int rc = face->write(&b, &j);
-	struct str ret = rc < 0 ? (struct str){ 0 } : arena_str(&arena, buf_str(&b));
-	assert_true(rc >= 0 || rc == -(int)ERR_BAD_OUTPUT);
-	buf_done(&b);
-	json_decref(v);
-	json_decref(e);
-	return ret;
-}
-
 static void test_face_chat_functions_become_tools(void **state)
 {
 	(void)state;
-	becomes(&face_chat, M(HI) "," F "}", "{\"messages\":[" HI "]," TOOLS "}");
-	becomes(&face_chat, M(HI) "," F ",\"function_call\":\"auto\",\"tools\":null}", "{\"messages\":[" HI "]," TOOLS ",\"tool_choice\":\"auto\"}");
-	becomes(&face_chat, M(HI) "," F ",\"function_call\":{\"name\":\"f\"},\"parallel_tool_calls\":true}",
+	faces_becomes(&face_chat, M(HI) "," F "}", "{\"messages\":[" HI "]," TOOLS "}");
+	faces_becomes(&face_chat, M(HI) "," F ",\"function_call\":\"auto\",\"tools\":null}", "{\"messages\":[" HI "]," TOOLS ",\"tool_choice\":\"auto\"}");
+	faces_becomes(&face_chat, M(HI) "," F ",\"function_call\":{\"name\":\"f\"},\"parallel_tool_calls\":true}",
 	        "{\"messages\":[" HI "],\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{}}}],\"parallel_tool_calls\":true,"
 	        "\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}}}");
 	/* Members that are not there do not make it a request of that form. */
-	becomes(&face_chat, M(HI ",{\"role\":\"assistant\",\"content\":\"a\",\"function_call\":null}") ",\"functions\":null,\"function_call\":null}",
+	faces_becomes(&face_chat, M(HI ",{\"role\":\"assistant\",\"content\":\"a\",\"function_call\":null}") ",\"functions\":null,\"function_call\":null}",
 	        "{\"messages\":[" HI ",{\"role\":\"assistant\",\"content\":\"a\",\"function_call\":null}],\"functions\":null,\"function_call\":null}");
 }
 
 static void test_face_chat_functions_in_a_dialogue_get_ids_and_results(void **state)
 {
 	(void)state;
-	becomes(&face_chat, M(HI "," OLD "," SAID("f", "\"1\"") "," OLD "," SAID("f", "null")) "}",
+	faces_becomes(&face_chat, M(HI "," OLD "," SAID("f", "\"1\"") "," OLD "," SAID("f", "null")) "}",
 	        "{\"messages\":[" HI "," NEW("1") "," TOOL("1", "\"1\"") "," NEW("3") "," TOOL("3", "\"\"") "]}");
 	/* A call that nobody answered, amid the dialogue and at its end. */
-	becomes(&face_chat, M(OLD "," HI "," OLD) "}", "{\"messages\":[" NEW("0") "," TOOL("0", "\"\"") "," HI "," NEW("2") "," TOOL("2", "\"\"") "]}");
+	faces_becomes(&face_chat, M(OLD "," HI "," OLD) "}", "{\"messages\":[" NEW("0") "," TOOL("0", "\"\"") "," HI "," NEW("2") "," TOOL("2", "\"\"") "]}");
 	/* Results of what was not called. */
-	becomes(&face_chat, M(SAID("g", "\"x\"") "," OLD "," SAID("g", "[{\"type\":\"text\",\"text\":\"y\"}]")) "}",
+	faces_becomes(&face_chat, M(SAID("g", "\"x\"") "," OLD "," SAID("g", "[{\"type\":\"text\",\"text\":\"y\"}]")) "}",
 	        "{\"messages\":[{\"role\":\"user\",\"content\":\"The function g returned: x\"}," NEW("1") "," TOOL("1", "\"\"") ","
 	        "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"The function g returned: \"},{\"type\":\"text\",\"text\":\"y\"}]}]}");
 }
@@ -116,22 +50,22 @@ static void test_face_chat_functions_in_a_dialogue_get_ids_and_results(void **st
 static void test_face_chat_functions_are_refused_by_their_own_names(void **state)
 {
 	(void)state;
-	refused(&face_chat, M(HI) ",\"function_call\":\"auto\"}", ERR_INVALID, "/function_call");
-	refused(&face_chat, M(HI) "," F ",\"tools\":[]}", ERR_INVALID, "/functions");
-	refused(&face_chat, M(HI) ",\"functions\":{}}", ERR_WRONG_TYPE, "/functions");
-	refused(&face_chat, M(HI) ",\"functions\":[]}", ERR_OUT_OF_RANGE, "/functions");
-	refused(&face_chat, M(HI) ",\"functions\":[7]}", ERR_WRONG_TYPE, "/functions/0");
-	refused(&face_chat, M(HI) ",\"functions\":[{\"name\":\"a\"},{}]}", ERR_MISSING_FIELD, "/functions/1/name");
-	refused(&face_chat, M(HI) ",\"functions\":[{\"name\":1}]}", ERR_WRONG_TYPE, "/functions/0/name");
-	refused(&face_chat, M(HI) "," F ",\"function_call\":\"required\"}", ERR_OUT_OF_RANGE, "/function_call");
-	refused(&face_chat, M(HI) "," F ",\"function_call\":1}", ERR_WRONG_TYPE, "/function_call");
-	refused(&face_chat, M(HI) "," F ",\"function_call\":{}}", ERR_MISSING_FIELD, "/function_call/name");
-	refused(&face_chat, M(HI) "," F ",\"function_call\":{\"name\":\"g\"}}", ERR_OUT_OF_RANGE, "/function_call/name");
-	refused(&face_chat, M(HI ",{\"role\":\"assistant\",\"function_call\":7}") "}", ERR_WRONG_TYPE, "/messages/1/function_call");
-	refused(&face_chat, M(HI ",{\"role\":\"assistant\",\"function_call\":{\"arguments\":\"\"}}") "}", ERR_MISSING_FIELD, "/messages/1/function_call/name");
-	refused(&face_chat, M("{\"role\":\"assistant\",\"function_call\":{\"name\":\"f\",\"arguments\":{}}}") "}", ERR_WRONG_TYPE, "/messages/0/function_call/arguments");
-	refused(&face_chat, M(HI ",{\"role\":\"function\",\"content\":\"x\"}") "}", ERR_MISSING_FIELD, "/messages/1/name");
-	refused(&face_chat, M(SAID("f", "7")) "}", ERR_WRONG_TYPE, "/messages/0/content");
+	faces_refused(&face_chat, M(HI) ",\"function_call\":\"auto\"}", ERR_INVALID, "/function_call");
+	faces_refused(&face_chat, M(HI) "," F ",\"tools\":[]}", ERR_INVALID, "/functions");
+	faces_refused(&face_chat, M(HI) ",\"functions\":{}}", ERR_WRONG_TYPE, "/functions");
+	faces_refused(&face_chat, M(HI) ",\"functions\":[]}", ERR_OUT_OF_RANGE, "/functions");
+	faces_refused(&face_chat, M(HI) ",\"functions\":[7]}", ERR_WRONG_TYPE, "/functions/0");
+	faces_refused(&face_chat, M(HI) ",\"functions\":[{\"name\":\"a\"},{}]}", ERR_MISSING_FIELD, "/functions/1/name");
+	faces_refused(&face_chat, M(HI) ",\"functions\":[{\"name\":1}]}", ERR_WRONG_TYPE, "/functions/0/name");
+	faces_refused(&face_chat, M(HI) "," F ",\"function_call\":\"required\"}", ERR_OUT_OF_RANGE, "/function_call");
+	faces_refused(&face_chat, M(HI) "," F ",\"function_call\":1}", ERR_WRONG_TYPE, "/function_call");
+	faces_refused(&face_chat, M(HI) "," F ",\"function_call\":{}}", ERR_MISSING_FIELD, "/function_call/name");
+	faces_refused(&face_chat, M(HI) "," F ",\"function_call\":{\"name\":\"g\"}}", ERR_OUT_OF_RANGE, "/function_call/name");
+	faces_refused(&face_chat, M(HI ",{\"role\":\"assistant\",\"function_call\":7}") "}", ERR_WRONG_TYPE, "/messages/1/function_call");
+	faces_refused(&face_chat, M(HI ",{\"role\":\"assistant\",\"function_call\":{\"arguments\":\"\"}}") "}", ERR_MISSING_FIELD, "/messages/1/function_call/name");
+	faces_refused(&face_chat, M("{\"role\":\"assistant\",\"function_call\":{\"name\":\"f\",\"arguments\":{}}}") "}", ERR_WRONG_TYPE, "/messages/0/function_call/arguments");
+	faces_refused(&face_chat, M(HI ",{\"role\":\"function\",\"content\":\"x\"}") "}", ERR_MISSING_FIELD, "/messages/1/name");
+	faces_refused(&face_chat, M(SAID("f", "7")) "}", ERR_WRONG_TYPE, "/messages/0/content");
 }
 
 /* Messages were added on the way: complaints are about those that the client sent. */
@@ -153,12 +87,12 @@ static void test_face_chat_functions_keep_the_places_of_messages(void **state)
 	};
 	struct face_request r = { 0 };
 	struct err err = { 0 };
-	json_t *body = parsed(M(OLD "," HI) "," F "}");
-	assert_int_equal(face_chat.read(&arena, body, &r, &err), 0);
+	json_t *body = faces_parsed(M(OLD "," HI) "," F "}");
+	assert_int_equal(face_chat.read(faces_arena(), body, &r, &err), 0);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		assert_string_equal(face_pointer(&face_chat, &r, &arena, rows[i][0]), rows[i][1]);
+		assert_string_equal(face_pointer(&face_chat, &r, faces_arena(), rows[i][0]), rows[i][1]);
 	face_request_done(&r);
-	assert_string_equal(face_pointer(&face_chat, &r, &arena, "/messages/2"), "/messages/2");
+	assert_string_equal(face_pointer(&face_chat, &r, faces_arena(), "/messages/2"), "/messages/2");
 	json_decref(body);
 }
 
@@ -168,10 +102,10 @@ static void test_face_chat_functions_are_answered_in_their_form(void **state)
 {
 	(void)state;
 	static const char result[] = "{\"choices\":[{\"index\":0,\"message\":{\"content\":null,\"tool_calls\":" CALLS "},\"finish_reason\":\"tool_calls\"},7]}";
-	struct str got = written(&face_chat, result, FUNCTIONS, false), same = written(&face_chat, result, NULL, false);
+	struct str got = faces_written(&face_chat, result, FUNCTIONS, false), same = faces_written(&face_chat, result, NULL, false);
 	assert_true(str_find(got, STR("\"message\":{\"content\":null,\"function_call\":{\"name\":\"f\",\"arguments\":\"{}\"}},\"finish_reason\":\"function_call\"")) > 0);
 	assert_true(str_find(got, STR("tool_calls")) < 0 && str_find(same, STR("\"tool_calls\":" CALLS)) > 0);
-	got = written(&face_chat, "{\"choices\":[{\"message\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}]}", FUNCTIONS, true);
+	got = faces_written(&face_chat, "{\"choices\":[{\"message\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}]}", FUNCTIONS, true);
 	assert_true(str_find(got, STR("{\"message\":{\"content\":\"a\"},\"finish_reason\":\"length\"}")) > 0);
 }
 
@@ -186,7 +120,7 @@ static void test_face_chat_functions_are_streamed_in_their_form(void **state)
 		{ "{\"content\":\"x\"}", "{\"content\":\"x\"}" },
 	};
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		json_t *delta = parsed(rows[i][0]), *got = chat_functions_delta(delta), *want = rows[i][1] ? parsed(rows[i][1]) : NULL;
+		json_t *delta = faces_parsed(rows[i][0]), *got = chat_functions_delta(delta), *want = rows[i][1] ? faces_parsed(rows[i][1]) : NULL;
 		assert_true(want ? json_equal(got, want) : !got);
 		json_decref(delta);
 		json_decref(got);
@@ -197,12 +131,12 @@ static void test_face_chat_functions_are_streamed_in_their_form(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_face_chat_functions_become_tools, start, end),
-		cmocka_unit_test_setup_teardown(test_face_chat_functions_in_a_dialogue_get_ids_and_results, start, end),
-		cmocka_unit_test_setup_teardown(test_face_chat_functions_are_refused_by_their_own_names, start, end),
-		cmocka_unit_test_setup_teardown(test_face_chat_functions_keep_the_places_of_messages, start, end),
-		cmocka_unit_test_setup_teardown(test_face_chat_functions_are_answered_in_their_form, start, end),
-		cmocka_unit_test_setup_teardown(test_face_chat_functions_are_streamed_in_their_form, start, end),
+		cmocka_unit_test_setup_teardown(test_face_chat_functions_become_tools, faces_open, faces_close),
+		cmocka_unit_test_setup_teardown(test_face_chat_functions_in_a_dialogue_get_ids_and_results, faces_open, faces_close),
+		cmocka_unit_test_setup_teardown(test_face_chat_functions_are_refused_by_their_own_names, faces_open, faces_close),
+		cmocka_unit_test_setup_teardown(test_face_chat_functions_keep_the_places_of_messages, faces_open, faces_close),
+		cmocka_unit_test_setup_teardown(test_face_chat_functions_are_answered_in_their_form, faces_open, faces_close),
+		cmocka_unit_test_setup_teardown(test_face_chat_functions_are_streamed_in_their_form, faces_open, faces_close),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
