@@ -158,6 +158,7 @@ int batch_draft_add(struct batch_draft *d, const struct submission *s)
 		return err_set(&d->err, ERR_OVERLOADED, "no memory is left for this batch");
 	char *at = l->text;
 	l->s = *s;
+	l->s.facts = NULL; /* they are the judge's */
 	l->bytes = n;
 	l->s.body = put(&at, s->body);
 	l->s.route = put(&at, s->route);

@@ -156,11 +156,9 @@ static int reckon(struct arena *a, const struct batch_line_rules *rules, struct 
 {
 	bool embeddings = rules->face->kind == SUBMISSION_EMBEDDINGS;
 	const struct conf_route *route = conf_route_find(rules->job.conf, a, line->s.route);
-	struct request_facts facts;
-	request_facts_read(&facts, line->face.request, embeddings, a);
-	assert(route); /* it was found when the job was judged */
-	batch_cost_reckon(route, &facts, line->face.request, embeddings, &line->cost);
-	line->inputs = facts.inputs;
+	assert(route && line->s.facts); /* they were found when the job was judged */
+	batch_cost_reckon(route, line->s.facts, line->face.request, embeddings, &line->cost);
+	line->inputs = line->s.facts->inputs;
 	return rules->capped && line->cost.unknown ? fault(f, "cost_unknown", "body.model", line->cost.unknown) : 0;
 }
 

@@ -366,19 +366,20 @@ static uint32_t choice_lacks(const struct conf_choice *choice, uint32_t needs, u
 /* Nothing is dropped silently: what no target of the route can take is refused here, by its name and place. */
 static int check_route_can(struct reader *r, const char *request)
 {
-	struct request_facts f;
+	struct request_facts *f = arena_new(r->a, struct request_facts);
 	bool embeddings = r->s->kind == SUBMISSION_EMBEDDINGS;
-	request_facts_read(&f, r->request, embeddings, r->a);
-	r->s->estimate_nanousd = estimate_job(r->route, &f, r->request, embeddings).nanousd;
+	request_facts_read(f, r->request, embeddings, r->a);
+	r->s->facts = f;
+	r->s->estimate_nanousd = estimate_job(r->route, f, r->request, embeddings).nanousd;
 	uint32_t lacks = UINT32_MAX;
 	for (size_t i = 0; lacks && i < r->route->nrules; i++)
-		lacks = choice_lacks(&r->route->rules[i].use, f.needs, lacks);
+		lacks = choice_lacks(&r->route->rules[i].use, f->needs, lacks);
 	if (lacks)
-		lacks = choice_lacks(&r->route->main, f.needs, lacks);
+		lacks = choice_lacks(&r->route->main, f->needs, lacks);
 	if (!lacks)
 		return 0;
 	uint32_t bit = lacks & -lacks;
-	const char *at = f.pointers[__builtin_ctz(bit)];
+	const char *at = f->pointers[__builtin_ctz(bit)];
 	return err_set_at(r->err, ERR_UNSUPPORTED, arena_printf(r->a, "%s%s", request, at ? at : "").p,
 	                  "no target of route %.*s takes %s", (int)MIN(r->s->route.n, (size_t)100), r->s->route.p,
 	                  request_need_name(bit));

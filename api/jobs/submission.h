@@ -6,6 +6,7 @@
 
 #include "common/conf.h"
 #include "common/json.h"
+#include "common/request_facts.h"
 #include "common/http/netguard.h"
 
 enum submission_kind { SUBMISSION_CHAT, SUBMISSION_EMBEDDINGS }; /* as in job.kind */
@@ -27,6 +28,7 @@ struct submission {
 	int64_t run_at_us;      /* 0: now */
 	int64_t expires_at_us;  /* 0: the default deadline */
 	int64_t estimate_nanousd; /* -1: unknown (api/jobs/estimate.h) */
+	const struct request_facts *facts; /* what the request is made of; in a, for whoever had it judged */
 };
 
 struct submission_rules {

@@ -41,14 +41,6 @@ void columns_done(struct columns *c)
 		db_array_done(&c->attempt[i]);
 }
 
-static void i64_or_null(struct db_array *a, int64_t v)
-{
-	if (v >= 0)
-		db_array_i64(a, v);
-	else
-		db_array_null(a);
-}
-
 static void i32_or_null(struct db_array *a, int32_t v)
 {
 	if (v >= 0)
@@ -86,15 +78,15 @@ static void add_attempt(struct db_array *a, const struct job *j, const struct at
 	db_array_i64(&a[11], t->usage.input);
 	db_array_i64(&a[12], t->usage.cached_input);
 	db_array_i64(&a[13], t->usage.output);
-	i64_or_null(&a[14], t->cost_nanousd);
-	i64_or_null(&a[15], t->price.input);
-	i64_or_null(&a[16], t->price.cached_input);
-	i64_or_null(&a[17], t->price.output);
+	db_array_i64_or_null(&a[14], t->cost_nanousd);
+	db_array_i64_or_null(&a[15], t->price.input);
+	db_array_i64_or_null(&a[16], t->price.cached_input);
+	db_array_i64_or_null(&a[17], t->price.output);
 	db_array_i16(&a[18], (int16_t)t->flags);
 	db_array_text_or_null(&a[19], t->next);
 	db_array_i64(&a[20], t->usage.cache_write);
 	db_array_i64(&a[21], t->usage.reasoning);
-	i64_or_null(&a[22], t->price.cache_write);
+	db_array_i64_or_null(&a[22], t->price.cache_write);
 	db_array_text_or_null(&a[23], t->choice);
 }
 
@@ -127,7 +119,7 @@ static void add_end(struct db_array *a, const struct job *j)
 	db_array_i64(&a[10], e->usage.input);
 	db_array_i64(&a[11], e->usage.cached_input);
 	db_array_i64(&a[12], e->usage.output);
-	i64_or_null(&a[13], e->cost_nanousd);
+	db_array_i64_or_null(&a[13], e->cost_nanousd);
 	db_array_i16(&a[14], (int16_t)e->flags);
 	db_array_text_or_null(&a[15], e->result);
 	if (id_is_zero(j->batch_id))
@@ -146,10 +138,7 @@ static void add_give_back(struct db_array *a, const struct record_op *e)
 	key(a, e->job);
 	db_array_i16(&a[3], (int16_t)e->job->attempts);
 	db_array_i16(&a[4], (int16_t)(e->job->interruptions + (e->interrupted ? 1 : 0)));
-	if (e->delay_ms < 0)
-		db_array_null(&a[5]);
-	else
-		db_array_i64(&a[5], e->delay_ms);
+	db_array_i64_or_null(&a[5], e->delay_ms);
 	db_array_i16(&a[6], (int16_t)e->reason);
 }
 
